@@ -1,10 +1,10 @@
 /*
  * loop.h - the event loop of a worker's main thread: file descriptors and timers
  *
- * Everything here is called on the loop's thread, except loop_wake() and loop_stop(), which any
- * thread may call, and loop_timer_arm_ns()/loop_timer_cancel(), which any thread may call too
- * (the device that owns the timer holds its own lock). A callback runs on the loop's thread with
- * no lock held.
+ * Everything here is called on the loop's thread, except loop_stop(), which any thread may call,
+ * and loop_timer_arm_ns()/loop_timer_cancel(), which any thread may call too (the device that
+ * owns the timer holds its own lock). A callback runs on the loop's thread with no lock held; one
+ * whose timer another thread cancels at that moment may still come.
  */
 #ifndef BASE_LOOP_H
 #define BASE_LOOP_H
@@ -36,7 +36,10 @@ void loop_timer_arm_ns(struct loop_timer *timer, uint64_t deadline_ns);
 void loop_timer_cancel(struct loop_timer *timer);
 void loop_timer_free(struct loop_timer *timer);
 
-/* loop_run() - serve callbacks until loop_stop(); returns 0 or -errno of epoll_wait. */
+/*
+ * loop_run() - serve callbacks until loop_stop(); returns 0 or -errno of epoll_wait
+ * A loop_stop() before the call makes it return at once; each ends one loop_run().
+ */
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
