@@ -67,7 +67,8 @@ struct partition_config {
 	size_t exit_msr_count;
 	/*
 	 * A write of a byte to this port is a hypercall (VP_EXIT_HYPERCALL instead of
-	 * VP_EXIT_PIO); 0 = none. partition_write_hypercall_code() makes the code for it.
+	 * VP_EXIT_PIO); 0 = none, at most 0xff: a port that needs DX could not leave the registers
+	 * alone. partition_write_hypercall_code() makes the code for it.
 	 */
 	uint16_t hypercall_port;
 	/*
@@ -288,7 +289,7 @@ int partition_remove_doorbell(struct partition *part, const struct doorbell *bel
  */
 int partition_get_dirty(struct partition *part, gpa_t gpa, uint64_t bytes, uint64_t *bitmap);
 
-/* Code for the hypercall page: `out imm8/dx, al; ret`; returns its length (at most 32). */
+/* Code for the hypercall page: `out imm8, al; ret`; returns its length (0 without a port). */
 size_t partition_write_hypercall_code(const struct partition *part, uint8_t code[32]);
 
 size_t partition_get_stats(struct partition *part, struct partition_stat *stats, size_t max);

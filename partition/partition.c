@@ -1,0 +1,235 @@
+/*
+ * partition.c - the partition interface's common half: checks, bookkeeping, trace, call through
+ *
+ * Every function of partition.h that an engine implements is wrapped here once, so that an engine
+ * may rely on its arguments and a caller's mistake is an -EINVAL instead of an engine's surprise.
+ * Two things are done here for all engines:
+ *   1. vps[] lists the VPs by index; an engine's destroy() frees those that exist;
+ *   2. a guest's byte written to hypercall_port becomes VP_EXIT_HYPERCALL. Engines know nothing
+ *      of it: to them it is a port write that needs no answer.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "partition_internal.h"
+
+#define GPA_LIMIT     BIT(52) /* the architecture's largest physical address, plus one */
+#define MAX_MSR_RANGES 16
+#define IOAPIC_PINS    24
+#define MAP_GPA_ALL    (MAP_GPA_READ | MAP_GPA_WRITE | MAP_GPA_EXECUTE | MAP_GPA_DIRTY)
+
+static bool msr_ranges_valid(const struct partition_config *config)
+{
+	if (config->exit_msr_count > MAX_MSR_RANGES ||
+	    (config->exit_msr_count && !config->exit_msrs))
+		return false;
+	for (size_t i = 0; i < config->exit_msr_count; i++)
+		if (config->exit_msrs[i].first > config->exit_msrs[i].last)
+			return false;
+	return true;
+}
+
+static bool config_valid(const struct partition_config *config)
+{
+	return config->vp_count >= 1 && config->vp_count <= PARTITION_MAX_VPS &&
+	       config->cpuid_count <= PARTITION_MAX_CPUID &&
+	       (!config->cpuid_count || config->cpuid) && config->hypercall_port <= 0xff &&
+	       msr_ranges_valid(config);
+}
+
+int partition_new(const struct engine *engine, const struct partition_config *config,
+		  struct partition **ret_part)
+{
+	struct partition *part;
+	int r;
+
+	if (!engine || !config || !ret_part || !config_valid(config))
+		return -EINVAL;
+	r = engine->ops->create(config, &part);
+	if (r < 0)
+		return r;
+	part->engine = engine;
+	part->ops = engine->ops;
+	part->vp_count = config->vp_count;
+	part->hypercall_port = config->hypercall_port;
+	*ret_part = part;
+	return 0;
+}
+
+void partition_free(struct partition *part)
+{
+	if (part)
+		part->ops->destroy(part);
+}
+
+static bool range_valid(gpa_t gpa, uint64_t bytes)
+{
+	return bytes && IS_ALIGNED(gpa | bytes, PAGE_BYTES) && gpa < GPA_LIMIT &&
+	       bytes <= GPA_LIMIT - gpa;
+}
+
+int partition_map_gpa(struct partition *part, gpa_t gpa, uint64_t bytes, void *hva,
+		      unsigned int access)
+{
+	if (!range_valid(gpa, bytes) || !hva || !IS_ALIGNED((uintptr_t)hva, PAGE_BYTES))
+		return -EINVAL;
+	if (!(access & MAP_GPA_READ) || (access & ~MAP_GPA_ALL))
+		return -EINVAL;
+	return part->ops->map_gpa(part, gpa, bytes, hva, access);
+}
+
+int partition_unmap_gpa(struct partition *part, gpa_t gpa, uint64_t bytes)
+{
+	if (!range_valid(gpa, bytes))
+		return -EINVAL;
+	return part->ops->unmap_gpa(part, gpa, bytes);
+}
+
+int partition_create_vp(struct partition *part, unsigned int index, struct vp **ret_vp)
+{
+	struct vp *vp;
+	int r;
+
+	if (index >= part->vp_count || !ret_vp)
+		return -EINVAL;
+	if (part->vps[index])
+		return -EEXIST;
+	r = part->ops->create_vp(part, index, &vp);
+	if (r < 0)
+		return r;
+	vp->part = part;
+	vp->index = index;
+	part->vps[index] = vp;
+	*ret_vp = vp;
+	return 0;
+}
+
+static bool is_hypercall(const struct partition *part, const struct vp_exit *exit)
+{
+	return exit->reason == VP_EXIT_PIO && exit->pio.write && exit->pio.bytes == 1 &&
+	       part->hypercall_port && exit->pio.port == part->hypercall_port;
+}
+
+int vp_run(struct vp *vp, struct vp_exit *exit)
+{
+	struct partition *part = vp->part;
+	int r;
+
+	if (!exit)
+		return -EINVAL;
+	r = part->ops->vp_run(vp, exit);
+	if (r < 0)
+		return r;
+	if (is_hypercall(part, exit))
+		exit->reason = VP_EXIT_HYPERCALL;
+	if (unlikely(part->trace & PARTITION_TRACE_EXITS))
+		trace_exit(vp, exit);
+	return 0;
+}
+
+void vp_cancel(struct vp *vp)
+{
+	vp->part->ops->vp_cancel(vp);
+}
+
+int vp_get_regs(struct vp *vp, struct vp_regs *ret_regs)
+{
+	return vp->part->ops->vp_get_regs(vp, ret_regs);
+}
+
+int vp_set_regs(struct vp *vp, const struct vp_regs *regs)
+{
+	return vp->part->ops->vp_set_regs(vp, regs);
+}
+
+int vp_get_state(struct vp *vp, struct vp_state *ret_state)
+{
+	return vp->part->ops->vp_get_state(vp, ret_state);
+}
+
+int vp_set_state(struct vp *vp, const struct vp_state *state)
+{
+	if (state->activity > VP_WAIT_FOR_SIPI)
+		return -EINVAL;
+	return vp->part->ops->vp_set_state(vp, state);
+}
+
+int partition_send_msi(struct partition *part, const struct msi *msi)
+{
+	if ((msi->address & ~0xfffffull) != 0xfee00000)
+		return -EINVAL;
+	return part->ops->send_msi(part, msi);
+}
+
+int partition_inject_nmi(struct vp *vp)
+{
+	return vp->part->ops->inject_nmi(vp);
+}
+
+int partition_set_extint(struct partition *part, bool asserted)
+{
+	return part->ops->set_extint(part, asserted);
+}
+
+int partition_set_ioapic_routes(struct partition *part, const struct msi *routes, size_t count)
+{
+	if (count > IOAPIC_PINS || (count && !routes))
+		return -EINVAL;
+	return part->ops->set_ioapic_routes(part, routes, count);
+}
+
+static bool doorbell_valid(const struct doorbell *bell)
+{
+	if (bell->eventfd < 0)
+		return false;
+	if (bell->bytes == 0)
+		return bell->space == DOORBELL_MMIO && !bell->match;
+	if (bell->bytes > 8 || (bell->bytes & (bell->bytes - 1)))
+		return false;
+	if (bell->space == DOORBELL_PIO)
+		return bell->bytes <= 4 && bell->address + bell->bytes <= 0x10000;
+	return bell->space == DOORBELL_MMIO && bell->address <= GPA_LIMIT - bell->bytes;
+}
+
+int partition_add_doorbell(struct partition *part, const struct doorbell *bell)
+{
+	if (!doorbell_valid(bell))
+		return -EINVAL;
+	return part->ops->add_doorbell(part, bell);
+}
+
+int partition_remove_doorbell(struct partition *part, const struct doorbell *bell)
+{
+	if (!doorbell_valid(bell))
+		return -EINVAL;
+	return part->ops->remove_doorbell(part, bell);
+}
+
+int partition_get_dirty(struct partition *part, gpa_t gpa, uint64_t bytes, uint64_t *bitmap)
+{
+	if (!part->ops->get_dirty)
+		return -ENOTSUP;
+	if (!range_valid(gpa, bytes))
+		return -ENOENT;
+	return part->ops->get_dirty(part, gpa, bytes, bitmap);
+}
+
+size_t partition_write_hypercall_code(const struct partition *part, uint8_t code[32])
+{
+	const uint8_t out_imm8_ret[] = {0xe6, (uint8_t)part->hypercall_port, 0xc3};
+
+	if (!part->hypercall_port)
+		return 0;
+	memcpy(code, out_imm8_ret, sizeof(out_imm8_ret));
+	return sizeof(out_imm8_ret);
+}
+
+size_t partition_get_stats(struct partition *part, struct partition_stat *stats, size_t max)
+{
+	return part->ops->get_stats ? part->ops->get_stats(part, stats, max) : 0;
+}
+
+void partition_set_trace(struct partition *part, unsigned int trace)
+{
+	part->trace = trace;
+}
