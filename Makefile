@@ -1,0 +1,46 @@
+# A thin front of Meson and ninja. CC=clang (or CC=gcc) builds in a folder of its own.
+ifeq ($(origin CC),default)
+BUILD ?= build
+else
+BUILD ?= build-$(notdir $(CC))
+export CC
+endif
+PREFIX ?= /usr/local
+FUZZ_SECONDS ?= 30
+
+all: $(BUILD)/build.ninja
+	ninja -C $(BUILD)
+
+$(BUILD)/build.ninja:
+	scripts/deps build
+	meson setup $(BUILD)
+
+deps:
+	scripts/deps
+
+demo:
+	scripts/deps build demo
+	$(MAKE) --no-print-directory all
+	scripts/demo $(BUILD)
+
+test:
+	scripts/deps build demo test
+	scripts/test
+
+bench:
+	scripts/deps build bench
+	$(MAKE) --no-print-directory all
+	python3 bench/run.py --mullion $(BUILD)/cli/mullion --programs-from $(BUILD)/bench/benchmarks
+
+fuzz:
+	scripts/deps build fuzz
+	scripts/fuzz $(FUZZ_SECONDS)
+
+install: all
+	meson configure $(BUILD) --prefix=$(abspath $(PREFIX)) --bindir=bin --mandir=share/man --datadir=share
+	meson install -C $(BUILD)
+
+clean:
+	rm -rf build build-*
+
+.PHONY: all deps demo test bench fuzz install clean
