@@ -8,7 +8,6 @@
 
 struct acpi_tables_config {
 	unsigned int vp_count; /* 1..PARTITION_MAX_VPS; APIC id = VP index */
-	uint64_t memory_bytes; /* of guest RAM; RAM beyond PC_HOLE_GPA lies at 4 GiB and up */
 };
 
 /*

@@ -3,8 +3,8 @@
  * clock and timers, and walks them for reset, save and restore
  *
  * Locking: every function here takes the chipset lock by itself, except those under "for
- * devices", which are called by devices and so with the lock held. The lock is recursive for
- * nobody: a callback out of the chipset (struct chipset_events, struct uart_backend) runs with
+ * devices", which are called by devices and so with the lock held. It is not recursive: a
+ * callback out of the chipset (struct chipset_events, struct uart_backend) runs with
  * the lock held and must not call back into the chipset; it notes what happened and returns.
  * The chipset calls partition_send_msi(), partition_set_extint() and
  * partition_set_ioapic_routes() with its lock held, so an engine must not call
@@ -125,6 +125,7 @@ int device_timer_new(struct device *dev, void (*expired)(struct device *dev),
 /* @deadline_ns on the chipset's clock; a deadline in the past expires at once, on the loop. */
 void chipset_timer_arm(struct chipset_timer *timer, uint64_t deadline_ns);
 void chipset_timer_cancel(struct chipset_timer *timer);
+bool chipset_timer_is_armed(const struct chipset_timer *timer);
 
 /* Claim ports that only the configuration knows, in create(); @range must live as long as @dev. */
 int device_claim_pio(struct device *dev, const struct pio_range *range);

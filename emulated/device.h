@@ -18,6 +18,8 @@ struct chipset; /* bus.h: routes accesses to devices, holds the lock, owns lines
 
 struct pio_range {
 	uint16_t base, count;
+	/* The widest access the device takes, 1, 2 or 4; wider ones are split. 0: 4. */
+	uint16_t width;
 	/* @offset from base; @bytes 1, 2 or 4. Unanswered reads are all ones. */
 	uint32_t (*read)(struct device *dev, uint16_t offset, unsigned int bytes);
 	void (*write)(struct device *dev, uint16_t offset, unsigned int bytes, uint32_t value);
