@@ -308,6 +308,7 @@ static void set_mode(struct pit *pit, struct counter *counter, uint8_t value)
 		counter->mode -= 4; /* 6 and 7 are 2 and 3 */
 	counter->bcd = value & 1;
 	counter->state = STOPPED;
+	counter->edges = 0;
 	counter->write_high = counter->read_high = counter->access == ACCESS_HIGH;
 	counter->latches = counter->status_latched = 0;
 	counter->null_count = 1;
@@ -343,6 +344,7 @@ static void counter_write(struct pit *pit, struct counter *counter, uint8_t valu
 		counter->written_low = value;
 		if (counter->mode == 0) { /* the first byte stops it */
 			counter->state = STOPPED;
+			counter->edges = 0;
 			if (counter == &pit->counter[0])
 				update_line(pit);
 		}

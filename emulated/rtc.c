@@ -19,7 +19,8 @@
 
 #define NS_PER_SECOND   1000000000u
 #define SECONDS_PER_DAY 86400u
-#define LAST_SECOND     253402300799ull /* of the year 9999 */
+#define LAST_YEAR       2261 /* nanoseconds since 1970 fit a signed 64-bit number until 2262 */
+#define LAST_SECOND     9214646399ull /* of that year */
 
 /* The update cycle before each second: flagged for 244 us, then 1984 us long. */
 #define UPDATE_NS (1984000u + 244000u)
@@ -68,7 +69,7 @@ static struct rtc *to_rtc(struct device *dev)
 	return (struct rtc *)dev;
 }
 
-/* --- calendar (days since 1970, proleptic Gregorian; years 1970 to 9999) --- */
+/* --- calendar (days since 1970, proleptic Gregorian; from 1970 on) --- */
 
 /* Days from 1 March of year 0 make leap days the last of their year. */
 static uint64_t days_of(unsigned int year, unsigned int month, unsigned int day)
@@ -128,7 +129,7 @@ static unsigned int decode_hour(const struct rtc *rtc, uint8_t value)
 	return decode(rtc, value & ~HOUR_PM) % 12 + (value & HOUR_PM ? 12 : 0);
 }
 
-/* Guest time now, 1970 to 9999. */
+/* Guest time now, from 1970 on. */
 static uint64_t guest_ns(const struct rtc *rtc)
 {
 	__int128 ns = (__int128)device_utc_ns(&rtc->dev) + rtc->offset_ns;
@@ -169,7 +170,8 @@ static uint64_t registers_seconds(const struct rtc *rtc)
 		.hour = clamp(decode_hour(rtc, cmos[REG_HOUR]), 0, 23),
 		.day = clamp(decode(rtc, cmos[REG_DAY]), 1, 31),
 		.month = clamp(decode(rtc, cmos[REG_MONTH]), 1, 12),
-		.year = clamp(century * 100 + clamp(decode(rtc, cmos[REG_YEAR]), 0, 99), 1970, 9999),
+		.year = clamp(century * 100 + clamp(decode(rtc, cmos[REG_YEAR]), 0, 99), 1970,
+			      LAST_YEAR),
 	};
 
 	return MIN(seconds_of(&t), LAST_SECOND);
