@@ -1,0 +1,368 @@
+/*
+ * run.c - runs a machine: a thread per VP, the event loop on the caller's thread
+ *
+ * States of a boot: running -> ending -> joined. Whoever has a reason to end it (a VP thread, a
+ * device through chipset_events, vm_stop()) calls end_boot(): the first reason is kept, later
+ * ones are its consequences. That only takes a lock of ours and stops the loop, so it is safe
+ * with the chipset lock held. The loop's thread then cancels and joins the VPs.
+ *
+ * A guest's reset makes a new machine from the same configuration: nothing of the old one's
+ * memory, processors or devices can leak into it, and no translated code can be stale.
+ *
+ * Invariants:
+ *   1. vm->machine changes on the loop's thread only, while the loop is not running.
+ *   2. A VP thread that sees vm->ending does not enter the guest again.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "machine.h"
+
+#define JOIN_SECONDS 10
+#define REBOOT_PAUSE_NS 50000000u
+
+struct vp_thread {
+	struct vm *vm;
+	struct vp *vp;
+	pthread_t thread;
+	struct vp_exit exit;
+};
+
+struct vm {
+	struct vm_config config;
+	struct machine *machine;
+	struct vp_thread threads[PARTITION_MAX_VPS];
+	unsigned int thread_count;
+
+	pthread_mutex_t lock; /* of the next two */
+	bool has_result;
+	struct vm_result result;
+	atomic_bool ending;
+};
+
+/* --- the end of a boot --- */
+
+__attribute__((format(printf, 4, 5))) static void
+end_boot(struct vm *vm, enum vm_outcome outcome, uint32_t value, const char *format, ...)
+{
+	va_list args;
+
+	pthread_mutex_lock(&vm->lock);
+	/* A guest that resets all the time must not outrun the user who wants to stop it. */
+	if (!vm->has_result || (outcome == VM_STOPPED && vm->result.outcome == VM_RESET)) {
+		vm->has_result = true;
+		vm->result.outcome = outcome;
+		vm->result.value = value;
+		va_start(args, format);
+		vsnprintf(vm->result.text, sizeof(vm->result.text), format, args);
+		va_end(args);
+	}
+	pthread_mutex_unlock(&vm->lock);
+	vm->ending = true;
+	loop_stop(vm->config.loop);
+}
+
+static void on_power_off(void *ctx)
+{
+	end_boot(ctx, VM_POWERED_OFF, 0, "the guest powered off");
+}
+
+static void on_reset(void *ctx)
+{
+	end_boot(ctx, VM_RESET, 0, "the guest reset the machine");
+}
+
+static void on_debug_exit(void *ctx, uint32_t value)
+{
+	end_boot(ctx, VM_DEBUG_EXIT, value, "the guest wrote %#x to the debug exit port", value);
+}
+
+void vm_stop(struct vm *vm)
+{
+	end_boot(vm, VM_STOPPED, 0, "stopped");
+}
+
+/* --- exits; each returns on the VP thread, with the answer in the exit --- */
+
+static void handle_pio(struct vp_thread *self, struct vp_exit *exit)
+{
+	chipset_pio(self->vm->machine->chipset, exit);
+}
+
+static void handle_mmio(struct vp_thread *self, struct vp_exit *exit)
+{
+	chipset_mmio(self->vm->machine->chipset, exit);
+}
+
+/* The hypervisor's range faults as on a processor without one; what else is unknown reads 0. */
+static void handle_msr(struct vp_thread *self, struct vp_exit *exit)
+{
+	bool synthetic = exit->msr.index >> 28 == 4;
+
+	exit->msr.fault = synthetic;
+	if (!exit->msr.write)
+		exit->msr.data = 0;
+	log_debug("VP %u: %s MSR %#x%s", self->vp->index, exit->msr.write ? "writes" : "reads",
+		  exit->msr.index, synthetic ? ": #GP" : ", which is not there: ignored");
+}
+
+static void handle_hypercall(struct vp_thread *self, struct vp_exit *exit)
+{
+	end_boot(self->vm, VM_FAILED, 0, "VP %u made a hypercall, which no part of this machine takes",
+		 self->vp->index);
+}
+
+static void handle_eoi(struct vp_thread *self, struct vp_exit *exit)
+{
+	chipset_eoi(self->vm->machine->chipset, exit->eoi.vector);
+}
+
+static const char *exception_name(uint8_t vector)
+{
+	static const char *const names[] = { "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM",
+					     "#DF", NULL,  "#TS", "#NP", "#SS", "#GP", "#PF", NULL,
+					     "#MF", "#AC", "#MC", "#XM", "#VE", "#CP" };
+
+	return vector < ARRAY_SIZE(names) && names[vector] ? names[vector] : "exception";
+}
+
+static void handle_shutdown(struct vp_thread *self, struct vp_exit *exit)
+{
+	char last[64] = "last exception unknown";
+
+	if (exit->shutdown.vector != 0xff)
+		snprintf(last, sizeof(last), "last exception %s (%u) error %#x",
+			 exception_name(exit->shutdown.vector), exit->shutdown.vector,
+			 exit->shutdown.error);
+	end_boot(self->vm, VM_CRASHED, 0, "VP %u triple fault at RIP %#llx, CR2 %#llx, %s",
+		 self->vp->index, (unsigned long long)exit->shutdown.rip,
+		 (unsigned long long)exit->shutdown.cr2, last);
+}
+
+static void handle_cancelled(struct vp_thread *self, struct vp_exit *exit)
+{
+	/* The thread's loop looks at vm->ending; a stray signal is no reason to stop. */
+}
+
+static void handle_failed(struct vp_thread *self, struct vp_exit *exit)
+{
+	end_boot(self->vm, VM_FAILED, 0, "VP %u at RIP %#llx: %.*s", self->vp->index,
+		 (unsigned long long)exit->failed.rip, (int)sizeof(exit->failed.why),
+		 exit->failed.why);
+}
+
+static void (*const exit_handlers[])(struct vp_thread *self, struct vp_exit *exit) = {
+	[VP_EXIT_PIO] = handle_pio,
+	[VP_EXIT_MMIO] = handle_mmio,
+	[VP_EXIT_MSR] = handle_msr,
+	[VP_EXIT_HYPERCALL] = handle_hypercall,
+	[VP_EXIT_EOI] = handle_eoi,
+	[VP_EXIT_SHUTDOWN] = handle_shutdown,
+	[VP_EXIT_CANCELLED] = handle_cancelled,
+	[VP_EXIT_FAILED] = handle_failed,
+};
+
+/* --- VP threads --- */
+
+static void *run_vp(void *ctx)
+{
+	struct vp_thread *self = ctx;
+
+	while (!self->vm->ending) {
+		int r = vp_run(self->vp, &self->exit);
+
+		if (r < 0) {
+			end_boot(self->vm, VM_FAILED, 0, "VP %u cannot run: %s", self->vp->index,
+				 strerror(-r));
+			break;
+		}
+		exit_handlers[self->exit.reason](self, &self->exit);
+	}
+	return NULL;
+}
+
+/* The loop's thread takes these; whatever an engine kicks its VPs with stays open. */
+static void block_process_signals(sigset_t *ret_before)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGWINCH);
+	pthread_sigmask(SIG_BLOCK, &set, ret_before);
+}
+
+static void start_threads(struct vm *vm)
+{
+	sigset_t before;
+
+	block_process_signals(&before);
+	vm->thread_count = 0;
+	for (unsigned int i = 0; i < vm->config.vp_count; i++) {
+		struct vp_thread *thread = &vm->threads[i];
+		int r;
+
+		*thread = (struct vp_thread){ .vm = vm, .vp = vm->machine->vps[i] };
+		r = pthread_create(&thread->thread, NULL, run_vp, thread);
+		if (r) {
+			end_boot(vm, VM_FAILED, 0, "cannot start the thread of VP %u: %s", i,
+				 strerror(r));
+			break;
+		}
+		vm->thread_count++;
+	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+/*
+ * A VP that does not come back is a defect of the engine. Its thread cannot be taken away, so
+ * the process ends, by exit() for the terminal's sake.
+ */
+static void join_threads(struct vm *vm)
+{
+	struct timespec deadline;
+
+	clock_gettime(CLOCK_REALTIME, &deadline);
+	deadline.tv_sec += JOIN_SECONDS;
+	for (unsigned int i = 0; i < vm->thread_count; i++)
+		vp_cancel(vm->threads[i].vp);
+	for (unsigned int i = 0; i < vm->thread_count; i++) {
+		if (pthread_timedjoin_np(vm->threads[i].thread, NULL, &deadline)) {
+			log_error("VP %u does not stop (a defect of engine %s); giving up", i,
+				  vm->config.engine->name);
+			exit(1);
+		}
+	}
+}
+
+/* --- a boot, and the next --- */
+
+static void take_stats(struct vm *vm)
+{
+	vm->result.stat_count = partition_get_stats(vm->machine->part, vm->result.stats, VM_MAX_STATS);
+}
+
+static int run_boot(struct vm *vm, struct vm_error *error)
+{
+	const struct chipset_events events = {
+		.power_off = on_power_off, .reset = on_reset, .debug_exit = on_debug_exit, .ctx = vm
+	};
+	int r;
+
+	r = machine_new(&vm->config, &events, &vm->machine, error);
+	if (r < 0)
+		return r;
+	start_threads(vm);
+	/* A loop_stop() of the boot before may be left over. */
+	do {
+		r = loop_run(vm->config.loop);
+	} while (!r && !vm->ending);
+	if (r < 0)
+		end_boot(vm, VM_FAILED, 0, "the event loop failed: %s", strerror(-r));
+	join_threads(vm);
+	take_stats(vm);
+	if (vm->config.serial_closing)
+		vm->config.serial_closing(vm->config.serial.ctx);
+	if (vm->machine->pc.com1)
+		uart_flush(vm->machine->pc.com1);
+	machine_free(vm->machine);
+	vm->machine = NULL;
+	return 0;
+}
+
+/* The loop's thread, no VP thread: true when the guest asked for a reboot and gets it. */
+static bool reboot_wanted(struct vm *vm)
+{
+	bool wanted;
+
+	pthread_mutex_lock(&vm->lock);
+	wanted = vm->has_result && vm->result.outcome == VM_RESET && !vm->config.no_reboot;
+	if (wanted) {
+		vm->has_result = false;
+		vm->ending = false;
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return wanted;
+}
+
+static void pause_over(void *ctx)
+{
+	loop_stop(ctx);
+}
+
+/*
+ * Serve the loop for a moment between two boots: a guest that resets at its first instruction
+ * would otherwise stop the loop before it ever looked at the terminal.
+ */
+static int pause_for_terminal(struct vm *vm)
+{
+	struct loop *loop = vm->config.loop;
+	struct loop_timer *timer;
+	int r = loop_timer_new(loop, pause_over, loop, &timer);
+
+	if (r < 0)
+		return r;
+	loop_timer_arm_ns(timer, monotonic_ns() + REBOOT_PAUSE_NS);
+	r = loop_run(loop);
+	loop_timer_free(timer);
+	return r;
+}
+
+int vm_run(struct vm *vm, struct vm_result *ret_result, struct vm_error *ret_error)
+{
+	int r;
+
+	do {
+		r = run_boot(vm, ret_error);
+		if (r < 0)
+			return r;
+		if (!reboot_wanted(vm))
+			break;
+		r = pause_for_terminal(vm);
+		if (r < 0)
+			return vm_fail(ret_error, r, BLAME_HOST, "cannot reboot: %s", strerror(-r));
+	} while (!vm->ending);
+	*ret_result = vm->result;
+	return 0;
+}
+
+size_t vm_serial_input(struct vm *vm, const uint8_t *bytes, size_t n)
+{
+	return vm->machine ? uart_receive(vm->machine->pc.com1, bytes, n) : 0;
+}
+
+void vm_serial_output_ready(struct vm *vm)
+{
+	if (vm->machine)
+		uart_output_ready(vm->machine->pc.com1);
+}
+
+int vm_new(const struct vm_config *config, struct vm **ret_vm)
+{
+	struct vm *vm = calloc(1, sizeof(*vm));
+
+	if (!vm)
+		return -ENOMEM;
+	vm->config = *config;
+	pthread_mutex_init(&vm->lock, NULL);
+	*ret_vm = vm;
+	return 0;
+}
+
+void vm_free(struct vm *vm)
+{
+	if (!vm)
+		return;
+	pthread_mutex_destroy(&vm->lock);
+	free(vm);
+}
