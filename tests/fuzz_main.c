@@ -76,7 +76,8 @@ int main(int argc, char **argv)
 		int count = replay(argv[i]);
 
 		if (count <= 0) {
-			fprintf(stderr, "%s: %s\n", argv[i], count ? strerror(-count) : "no inputs");
+			fprintf(stderr, "%s: %s\n", argv[i],
+				count ? strerror(-count) : "no inputs");
 			return 1;
 		}
 		total += count;

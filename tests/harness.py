@@ -35,7 +35,7 @@ def report(cases, run_case):
             failed += 1
             print(f"not ok {number} - {name}")
             for line in str(failure).splitlines():
-                print(f"# {line}", flush=True)
+                print(f"# {line[:300]}", flush=True)
     return 1 if failed else 0
 
 

@@ -26,20 +26,44 @@ static uint64_t branch_queens(void)
 	return queens((1 << 14) - 1, 0, 0, 0);
 }
 
-static uint64_t turn_a(uint64_t x) { return x * 5 + 1; }
-static uint64_t turn_b(uint64_t x) { return x ^ x >> 7; }
-static uint64_t turn_c(uint64_t x) { return x + 0x9e3779b97f4a7c15ull; }
-static uint64_t turn_d(uint64_t x) { return x << 3 | x >> 61; }
-static uint64_t turn_e(uint64_t x) { return x - (x >> 9); }
-static uint64_t turn_f(uint64_t x) { return ~x; }
-static uint64_t turn_g(uint64_t x) { return x ^ 0x5555; }
-static uint64_t turn_h(uint64_t x) { return x * 3; }
+static uint64_t turn_a(uint64_t x)
+{
+	return x * 5 + 1;
+}
+static uint64_t turn_b(uint64_t x)
+{
+	return x ^ x >> 7;
+}
+static uint64_t turn_c(uint64_t x)
+{
+	return x + 0x9e3779b97f4a7c15ull;
+}
+static uint64_t turn_d(uint64_t x)
+{
+	return x << 3 | x >> 61;
+}
+static uint64_t turn_e(uint64_t x)
+{
+	return x - (x >> 9);
+}
+static uint64_t turn_f(uint64_t x)
+{
+	return ~x;
+}
+static uint64_t turn_g(uint64_t x)
+{
+	return x ^ 0x5555;
+}
+static uint64_t turn_h(uint64_t x)
+{
+	return x * 3;
+}
 
 /* Indirect calls to targets that data chooses. */
 static uint64_t branch_dispatch(void)
 {
-	static uint64_t (*volatile const turns[])(uint64_t) = { turn_a, turn_b, turn_c, turn_d,
-								turn_e, turn_f, turn_g, turn_h };
+	static uint64_t (*volatile const turns[])(uint64_t) = {turn_a, turn_b, turn_c, turn_d,
+							       turn_e, turn_f, turn_g, turn_h};
 	uint64_t x = 1;
 
 	for (int i = 0; i < 20000000; i++)
@@ -85,9 +109,9 @@ static uint64_t branch_strings(void)
 }
 
 const struct benchmark branch_benchmarks[] = {
-	{ "branch_queens", branch_queens },
-	{ "branch_dispatch", branch_dispatch },
-	{ "branch_calls", branch_calls },
-	{ "branch_strings", branch_strings },
+	{"branch_queens", branch_queens},
+	{"branch_dispatch", branch_dispatch},
+	{"branch_calls", branch_calls},
+	{"branch_strings", branch_strings},
 	{},
 };

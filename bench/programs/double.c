@@ -75,8 +75,8 @@ static uint64_t fp_nbody(void)
 
 	for (int i = 0; i < 5; i++)
 		for (int k = 0; k < 3; k++)
-			bodies[i] = (struct body){ { i, i * 0.5 - 1, 2 - i }, { 0.1 * i, 0, 0.2 },
-						   1.0 / (i + 1) };
+			bodies[i] = (struct body){
+				{i, i * 0.5 - 1, 2 - i}, {0.1 * i, 0, 0.2}, 1.0 / (i + 1)};
 	for (int i = 0; i < 1000000; i++)
 		nbody_step(bodies, 5, 0.001);
 	for (int i = 0; i < 5; i++)
@@ -183,10 +183,6 @@ static uint64_t fp_x87(void)
 }
 
 const struct benchmark double_benchmarks[] = {
-	{ "fp_matmul", fp_matmul },
-	{ "fp_nbody", fp_nbody },
-	{ "fp_fft", fp_fft },
-	{ "fp_mandelbrot", fp_mandelbrot },
-	{ "fp_x87", fp_x87 },
-	{},
+	{"fp_matmul", fp_matmul},	  {"fp_nbody", fp_nbody}, {"fp_fft", fp_fft},
+	{"fp_mandelbrot", fp_mandelbrot}, {"fp_x87", fp_x87},	  {},
 };

@@ -177,8 +177,8 @@ static uint64_t int_lz(void)
 	for (int i = 0; i < BYTES; i++) {
 		uint64_t number = random_next(&state);
 
-		in[i] = i < 64 || number % 5 == 0 ? 'a' + (number >> 32) % 26 :
-						    in[i - 1 - (number >> 40) % 3 * 20];
+		in[i] = i < 64 || number % 5 == 0 ? 'a' + (number >> 32) % 26
+						  : in[i - 1 - (number >> 40) % 3 * 20];
 	}
 	for (int round = 0; round < ROUNDS; round++) {
 		in[round * 100] ^= 1;
@@ -194,9 +194,9 @@ enum op { OP_PUSH, OP_ADD, OP_SUB, OP_MUL, OP_LOAD, OP_STORE, OP_JUMP_IF, OP_XOR
 
 /* Counts a variable down and mixes another: a loop of 15 instructions. */
 static const int32_t loop_code[] = {
-	OP_LOAD, 1, OP_PUSH, 31, OP_MUL, OP_LOAD, 0, OP_ADD, OP_STORE, 1, OP_LOAD, 2, OP_LOAD, 1,
-	OP_XOR, OP_STORE, 2, OP_LOAD, 0, OP_PUSH, 1, OP_SUB, OP_STORE, 0, OP_LOAD, 0,
-	OP_JUMP_IF, 0, OP_END,
+	OP_LOAD, 1,	 OP_PUSH,  31, OP_MUL,	OP_LOAD,  0,	      OP_ADD,  OP_STORE, 1,
+	OP_LOAD, 2,	 OP_LOAD,  1,  OP_XOR,	OP_STORE, 2,	      OP_LOAD, 0,	 OP_PUSH,
+	1,	 OP_SUB, OP_STORE, 0,  OP_LOAD, 0,	  OP_JUMP_IF, 0,       OP_END,
 };
 
 static uint32_t interpret(const int32_t *code, uint32_t *variables)
@@ -204,12 +204,24 @@ static uint32_t interpret(const int32_t *code, uint32_t *variables)
 	uint32_t stack[16], *top = stack;
 
 	for (const int32_t *pc = code;;) {
-		switch ((enum op)*pc++) {
+		switch ((enum op) * pc++) {
 		case OP_PUSH: *top++ = *pc++; break;
-		case OP_ADD: top--; top[-1] += top[0]; break;
-		case OP_SUB: top--; top[-1] -= top[0]; break;
-		case OP_MUL: top--; top[-1] *= top[0]; break;
-		case OP_XOR: top--; top[-1] ^= top[0]; break;
+		case OP_ADD:
+			top--;
+			top[-1] += top[0];
+			break;
+		case OP_SUB:
+			top--;
+			top[-1] -= top[0];
+			break;
+		case OP_MUL:
+			top--;
+			top[-1] *= top[0];
+			break;
+		case OP_XOR:
+			top--;
+			top[-1] ^= top[0];
+			break;
 		case OP_LOAD: *top++ = variables[*pc++]; break;
 		case OP_STORE: variables[*pc++] = *--top; break;
 		case OP_JUMP_IF: pc = *--top ? code + *pc : pc + 1; break;
@@ -220,15 +232,15 @@ static uint32_t interpret(const int32_t *code, uint32_t *variables)
 
 static uint64_t int_bytecode(void)
 {
-	uint32_t variables[4] = { 8000000, 1, 0 };
+	uint32_t variables[4] = {8000000, 1, 0};
 
 	return interpret(loop_code, variables);
 }
 
 const struct benchmark integer_benchmarks[] = {
-	{ "int_qsort", int_qsort },
-	{ "int_sha256", int_sha256 },
-	{ "int_lz", int_lz },
-	{ "int_bytecode", int_bytecode },
+	{"int_qsort", int_qsort},
+	{"int_sha256", int_sha256},
+	{"int_lz", int_lz},
+	{"int_bytecode", int_bytecode},
 	{},
 };

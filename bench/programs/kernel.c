@@ -145,12 +145,8 @@ static uint64_t kernel_signals(void)
 }
 
 const struct benchmark kernel_benchmarks[] = {
-	{ "kernel_syscall", kernel_syscall },
-	{ "kernel_switch", kernel_switch },
-	{ "kernel_fork", kernel_fork },
-	{ "kernel_exec", kernel_exec },
-	{ "kernel_faults", kernel_faults },
-	{ "kernel_files", kernel_files },
-	{ "kernel_signals", kernel_signals },
-	{},
+	{"kernel_syscall", kernel_syscall}, {"kernel_switch", kernel_switch},
+	{"kernel_fork", kernel_fork},	    {"kernel_exec", kernel_exec},
+	{"kernel_faults", kernel_faults},   {"kernel_files", kernel_files},
+	{"kernel_signals", kernel_signals}, {},
 };

@@ -83,7 +83,7 @@ static uint64_t mem_histogram(void)
 {
 	enum { BYTES = 1 << 18, ROUNDS = 800 };
 	uint8_t *data = malloc(BYTES);
-	uint32_t counts[256] = { 0 };
+	uint32_t counts[256] = {0};
 	uint64_t state = 3, sum = 0;
 
 	for (int i = 0; i < BYTES; i++)
@@ -98,10 +98,6 @@ static uint64_t mem_histogram(void)
 }
 
 const struct benchmark memory_benchmarks[] = {
-	{ "mem_chase_l1", mem_chase_l1 },
-	{ "mem_chase_l2", mem_chase_l2 },
-	{ "mem_copy", mem_copy },
-	{ "mem_stream", mem_stream },
-	{ "mem_histogram", mem_histogram },
-	{},
+	{"mem_chase_l1", mem_chase_l1}, {"mem_chase_l2", mem_chase_l2},	  {"mem_copy", mem_copy},
+	{"mem_stream", mem_stream},	{"mem_histogram", mem_histogram}, {},
 };

@@ -69,8 +69,8 @@ AVX2 static uint64_t simd_dot_avx2(void)
 
 		for (int i = 0; i < COUNT; i += 16) {
 			__m256 x = _mm256_mul_ps(_mm256_load_ps(a + i), _mm256_load_ps(b + i));
-			__m256 y = _mm256_mul_ps(_mm256_load_ps(a + i + 8),
-						 _mm256_load_ps(b + i + 8));
+			__m256 y =
+				_mm256_mul_ps(_mm256_load_ps(a + i + 8), _mm256_load_ps(b + i + 8));
 
 			total = _mm256_add_ps(total, _mm256_add_ps(x, y));
 		}
@@ -157,10 +157,7 @@ static uint64_t simd_xor_sse2(void)
 }
 
 const struct benchmark simd_benchmarks[] = {
-	{ "simd_dot_sse", simd_dot_sse },
-	{ "simd_dot_avx2", simd_dot_avx2, has_avx2 },
-	{ "simd_sad_sse2", simd_sad_sse2 },
-	{ "simd_sad_avx2", simd_sad_avx2, has_avx2 },
-	{ "simd_xor_sse2", simd_xor_sse2 },
-	{},
+	{"simd_dot_sse", simd_dot_sse},	  {"simd_dot_avx2", simd_dot_avx2, has_avx2},
+	{"simd_sad_sse2", simd_sad_sse2}, {"simd_sad_avx2", simd_sad_avx2, has_avx2},
+	{"simd_xor_sse2", simd_xor_sse2}, {},
 };

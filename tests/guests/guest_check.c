@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PAGE 4096
+#define PAGE	      4096
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 static sigjmp_buf resume_at;
@@ -36,7 +36,7 @@ static void on_fault(int number, siginfo_t *info, void *context)
 
 static void catch_signal(int number)
 {
-	struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
+	struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
 
 	caught_signal = 0;
 	sigaction(number, &action, NULL);
@@ -62,8 +62,8 @@ static bool a_write_to_a_read_only_page_faults_at_its_address(void)
 
 static bool a_page_without_execute_permission_cannot_run(void)
 {
-	unsigned char *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
-				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	unsigned char *page =
+		mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	page[0] = 0xc3; /* ret */
 	catch_signal(SIGSEGV);
@@ -111,10 +111,10 @@ static bool rewritten_code_runs_as_rewritten(void)
 
 static bool a_forked_child_has_its_own_copy(void)
 {
-	volatile int *private = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
-				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	volatile int *shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
-				    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	volatile int *private =
+		mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	volatile int *shared =
+		mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int status = 0;
 	pid_t child;
 
@@ -173,8 +173,8 @@ static bool vector_registers_survive_signals_and_switches(void)
 {
 	__m128d step = _mm_set_pd(1.0, 0.5), sum[6];
 	uint64_t end = now_ns() + 300000000ull;
-	struct timespec period = { .tv_nsec = 2000000 };
-	struct itimerspec every = { period, period };
+	struct timespec period = {.tv_nsec = 2000000};
+	struct itimerspec every = {period, period};
 	timer_t timer;
 	bool right = true;
 
@@ -204,7 +204,7 @@ static bool x87_keeps_its_64_bit_precision(void)
 
 static bool a_tenth_of_a_second_sleeps_that_long(void)
 {
-	struct timespec tenth = { .tv_nsec = 100000000 };
+	struct timespec tenth = {.tv_nsec = 100000000};
 	uint64_t before = now_ns(), slept;
 
 	nanosleep(&tenth, NULL);
@@ -227,7 +227,7 @@ static bool the_monotonic_clock_never_goes_back(void)
 static bool the_cycle_counter_agrees_with_the_clock(void)
 {
 	uint64_t ns = now_ns(), tsc = __rdtsc(), half_ns, half_tsc, all_ns, all_tsc;
-	struct timespec wait = { .tv_nsec = 200000000 };
+	struct timespec wait = {.tv_nsec = 200000000};
 	double ratio;
 
 	nanosleep(&wait, NULL);
@@ -240,7 +240,10 @@ static bool the_cycle_counter_agrees_with_the_clock(void)
 	return ratio > 0.95 && ratio < 1.05;
 }
 
-#define CHECK(function) { #function, function }
+#define CHECK(function)                                                                            \
+	{                                                                                          \
+#function, function                                                                \
+	}
 static const struct check {
 	const char *name;
 	bool (*run)(void);
