@@ -97,9 +97,11 @@ struct tlb_entry {
 
 /* --- the inline jump cache: guest virtual address -> host code, one table per mode slot --- */
 
-#define MODE_SLOTS 8
+#define MODE_SLOTS 16 /* the last one is shared by all further mode words and never filled */
 #define JUMP_CACHE_BITS 11
 #define JUMP_CACHE_ENTRIES (1u << JUMP_CACHE_BITS)
+/* The va of an empty entry: the index function maps what is below JUMP_CACHE_ENTRIES to itself. */
+#define JUMP_CACHE_NEVER(index) ((uint64_t)(index) ^ 1)
 struct jump_cache_entry {
 	uint64_t va;
 	uint64_t code; /* entry point that expects the flags in flags_of/flags_ah */
@@ -134,6 +136,7 @@ struct dbt_answer {
 #define REQ_SIPI        0x10u
 #define REQ_NMI         0x20u
 #define REQ_STOP        0x40u /* stay out of translated code until cleared */
+#define REQ_PROTECT     0x80u /* drop the write tags of protect_page, which got PAGE_HAS_CODE */
 
 struct apic {
 	uint32_t id;
@@ -145,8 +148,10 @@ struct apic {
 	uint32_t icr_low, icr_high;
 	uint32_t lvt[7]; /* CMCI, timer, thermal, perf, LINT0, LINT1, error: enum apic_lvt of apic.h */
 	uint32_t timer_initial, timer_divide;
-	uint64_t timer_start_ns;    /* CLOCK_MONOTONIC when the count was started */
-	uint64_t timer_deadline_tsc; /* guest TSC; 0 = disarmed */
+	uint64_t timer_deadline_tsc; /* guest TSC as written; means nothing once timer_due_tsc is 0 */
+	/* Host TSC of the next expiry and the period (0 = once); any thread: apic_timer.c. 0 = disarmed. */
+	_Atomic uint64_t timer_due_tsc, timer_period_tsc;
+	int extint_vector;          /* of an INTA cycle already run, to be taken next; -1: none */
 	int timer_fd;               /* timerfd that the engine's timer thread watches */
 };
 
@@ -173,12 +178,15 @@ struct dbt_vp {
 	_Atomic uint32_t requests; /* REQ_*, any thread */
 	_Atomic uint32_t in_guest; /* 1 while translated or light code may run, for REQ_STOP's author */
 	_Atomic uint32_t wake;     /* futex word: changes when a halted VP must look again */
+	_Atomic uint32_t waiting;  /* 1 while the VP thread may sleep on wake */
 	_Atomic uint8_t sipi_vector;
 
 	/* host side of the switch into translated code */
 	uint64_t host_sp;     /* stack that helpers run on */
 	uint64_t guest_sp;    /* guest RSP while on the host stack */
 	uint64_t spill[4];    /* for emitted sequences that need one more register */
+	struct dbt_vp *self;  /* this struct, for thunks */
+	struct block_exit *link; /* direct exit just taken, to be chained by the dispatcher; or NULL */
 
 	/* segmentation and control */
 	struct vp_segment seg[VP_SEGMENT_COUNT];
@@ -198,6 +206,9 @@ struct dbt_vp {
 	uint8_t nmi_masked;
 	uint8_t step_once;    /* run the next instruction as a MODE_STEP block */
 	uint8_t stepping;     /* inside one: bounce buffers are finished after it */
+	uint8_t step_trap;    /* ... which began with TF set: #DB after it */
+	uint8_t aborted;      /* the last instruction was abandoned; cleared by the dispatcher */
+	_Atomic uint64_t protect_page; /* argument of REQ_PROTECT */
 	struct {
 		uint8_t vector; /* VEC_NONE: none pending */
 		bool has_error, soft; /* soft: INT n, INT3, INTO (the return address is the next instruction) */
@@ -216,7 +227,7 @@ struct dbt_vp {
 
 	/* accesses that cannot go straight to memory: MMIO, APIC page, page-crossing stores */
 	struct {
-		uint8_t data[64] __attribute__((aligned(64)));
+		uint8_t data[4096] __attribute__((aligned(64)));
 		uint64_t va;
 		uint32_t bytes;    /* 0: none */
 		uint32_t done;     /* bytes already read or written by MMIO exits */
@@ -226,6 +237,7 @@ struct dbt_vp {
 	struct apic apic;
 	uint64_t stats[32]; /* enum dbt_stat of stats.h */
 
+	uint8_t *signal_stack;
 	struct mmu *mmu; /* second-level TLB and its bookkeeping; mmu.c owns it */
 
 	struct tlb_entry tlb[TLB_TABLES][TLB_ENTRIES] __attribute__((aligned(64)));

@@ -30,7 +30,9 @@ void *mmu_access(struct dbt_vp *vp, uint64_t va, uint32_t bytes, uint32_t access
 
 /*
  * mmu_finish_bounce() - after a MODE_STEP block: carry out what the bounce buffer holds
- * Returns 0; 1 when vp->leave is LEAVE_EXIT (an MMIO write; call again after it, until 0).
+ * To be called while vp->bounce.bytes is not 0; clear that instead when the block was abandoned.
+ * Returns 0; 1 when vp->leave is LEAVE_EXIT (an MMIO write, or an EOI that the APIC reports; call
+ * again after it, until 0; with LEAVE_EXIT still set it does nothing and returns 1).
  */
 int mmu_finish_bounce(struct dbt_vp *vp);
 
@@ -38,8 +40,9 @@ int mmu_finish_bounce(struct dbt_vp *vp);
  * mmu_read(), mmu_write() - memory access by helpers, any alignment, up to 64 bytes
  * Returns: 0 done; -1 abandon the instruction (vp->exception raised, or LEAVE_EXIT for an MMIO
  *          read that will be restarted: mmu_read consumes vp->answer then);
- *          1 (mmu_write only) accepted as an MMIO write: finish the instruction, then return
- *          CPU_DONE_LEAVE. mmu_write either faults with nothing written or writes all.
+ *          1 (mmu_write only) done or accepted, but vp->leave is set (an MMIO write or EOI exit,
+ *          LEAVE_REQUEST after a store into translated code): finish the instruction, then
+ *          return CPU_DONE_LEAVE. mmu_write either faults with nothing written or writes all.
  */
 int mmu_read(struct dbt_vp *vp, uint64_t va, void *buffer, uint32_t bytes, uint32_t access);
 int mmu_write(struct dbt_vp *vp, uint64_t va, const void *buffer, uint32_t bytes, uint32_t access);
@@ -54,13 +57,17 @@ void *mmu_host_span(struct dbt_vp *vp, uint64_t va, uint32_t access, uint64_t *r
 
 /*
  * mmu_fetch_page() - translate the page of an instruction fetch at vp's CPL
- * Returns 0 with *ret_gpa (of va itself) and *ret_host (page's bytes up to its end); -1: exception
+ * Returns 0 with *ret_gpa and *ret_host (both of va itself, good up to the page's end); -1: exception
  * raised (#PF with I/D bit, #GP for a non-canonical address), or fetch from outside memory:
  * VP_EXIT_FAILED prepared. Light.
  */
 int mmu_fetch_page(struct dbt_vp *vp, uint64_t va, gpa_t *ret_gpa, const uint8_t **ret_host);
 
-/* Flushes; each also drops what the jump caches may have learned from those translations. */
+/*
+ * Flushes; each also drops what the jump caches may have learned from those translations.
+ * mmu_flush_all() must also follow when registers were replaced as a whole (state set, reset) or
+ * the APIC page moved: it looks at CR0, CR3, CR4 and EFER anew.
+ */
 void mmu_flush_all(struct dbt_vp *vp);                 /* also global pages */
 void mmu_flush_non_global(struct dbt_vp *vp);          /* MOV CR3 without PCID */
 void mmu_switch_cr3(struct dbt_vp *vp, bool keep);     /* after vp->cr3 changed; @keep: PCID with bit 63 */
@@ -71,7 +78,7 @@ void mmu_mode_changed(struct dbt_vp *vp, uint64_t old_cr0, uint64_t old_cr4, uin
 /* mmu_protect_code() - drop write tags of a page in this VP's TLBs (the page got PAGE_HAS_CODE). */
 void mmu_protect_code(struct dbt_vp *vp, gpa_t page);
 
-/* mmu_note_jump() - the jump cache entry at @entry was filled for @va (for flushes by log). */
+/* mmu_note_jump() - the jump cache entry at @entry was filled for entry->va (for flushes by log). */
 void mmu_note_jump(struct dbt_vp *vp, struct jump_cache_entry *entry);
 /* Empties all jump caches. */
 void mmu_flush_jumps(struct dbt_vp *vp);
