@@ -2,7 +2,7 @@
  * apic.h - the local APIC of a VP, xAPIC and x2APIC (SDM vol. 3, "Advanced Programmable
  * Interrupt Controller")
  *
- * Light code. VP thread, except apic_send_msi(), apic_raise() and apic_extint(): any thread.
+ * Light code. VP thread, except apic_send_msi(), apic_raise() and apic_set_extint(): any thread.
  */
 #ifndef DBT_APIC_H
 #define DBT_APIC_H
@@ -30,21 +30,40 @@ int apic_msr_write(struct dbt_vp *vp, uint32_t index, uint64_t value);
 uint64_t apic_get_tpr(struct dbt_vp *vp);            /* CR8 */
 void apic_set_tpr(struct dbt_vp *vp, uint64_t cr8);
 
-/* The vector that would be taken now (priority above PPR; ExtINT included), or -1. */
+/*
+ * apic_pending() - the vector that would be taken now (priority above PPR), or -1
+ * APIC_EXTINT: the 8259 has one, whose number only its INTA cycle tells.
+ */
 int apic_pending(struct dbt_vp *vp);
-/* Takes it: moves it to ISR, or runs the 8259's INTA cycle. Returns the vector, -1: spurious, none. */
+#define APIC_EXTINT 256
+/*
+ * apic_acknowledge() - take it: move it to ISR
+ * Returns the vector; -1: none any more, or an ExtINT, whose INTA cycle takes locks: vp->leave is
+ * LEAVE_HEAVY then, and after vp->heavy(vp) apic_pending() has the vector.
+ */
 int apic_acknowledge(struct dbt_vp *vp);
 
+/* The guest's TSC was changed: a deadline in terms of it is armed anew. */
+void apic_tsc_changed(struct dbt_vp *vp);
+
 /* Any thread. */
+void apic_raise(struct dbt_vp *vp, uint8_t vector); /* a fixed, edge-triggered interrupt */
 void apic_send_msi(struct dbt_partition *part, const struct msi *msi);
 void apic_set_extint(struct dbt_partition *part, bool asserted);
 
-/* Timers: one timerfd per VP, one thread per partition; not light, except arming. */
+/*
+ * Timers: one timerfd per VP, one thread per partition; not light, except arming. VPs may be
+ * created before or after the thread's start; stop it before a VP is destroyed.
+ */
 int apic_timers_start(struct dbt_partition *part);
 void apic_timers_stop(struct dbt_partition *part);
 int apic_vp_create(struct dbt_vp *vp); /* opens the timerfd; 0 or -errno */
 void apic_vp_destroy(struct dbt_vp *vp);
 
+/*
+ * The members lapic, apic_base, cr8 and tsc_deadline. Set the TSC before, mmu_flush_all() after.
+ * -EINVAL: reserved bits are set; nothing was changed.
+ */
 void apic_get_state(struct dbt_vp *vp, struct vp_state *ret_state);
 int apic_set_state(struct dbt_vp *vp, const struct vp_state *state);
 
