@@ -24,6 +24,7 @@ struct memory_slot {
 	 * PAGE_HAS_CODE, or without PAGE_DIRTY in a MAP_GPA_DIRTY slot, never gets a write_tag.
 	 */
 	_Atomic uint8_t *page_flags;
+	struct code_page **code_pages; /* one per page, NULL without code; the code cache's */
 };
 #define PAGE_HAS_CODE 1u
 #define PAGE_DIRTY    2u
