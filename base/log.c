@@ -7,12 +7,14 @@
 #include "log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#define LINE_BYTES 1024
+#define LINE_BYTES  1024
+#define PATIENCE_MS 1000
 
 static _Atomic int shown_level = LOG_WARNING;
 static atomic_bool raw_terminal;
@@ -40,6 +42,7 @@ void log_message(enum log_level level, const char *format, ...)
 	static const char prefix[] = "mullion: ";
 	char line[LINE_BYTES];
 	size_t used = sizeof(prefix) - 1;
+	struct pollfd writable = { .fd = STDERR_FILENO, .events = POLLOUT };
 	int saved_errno = errno;
 	va_list args;
 
@@ -54,7 +57,11 @@ void log_message(enum log_level level, const char *format, ...)
 	if (raw_terminal)
 		line[used++] = '\r';
 	line[used++] = '\n';
-	if (write(STDERR_FILENO, line, used) < 0) {
+	/* A reader that is stuck must not hold up the program for ever. */
+	poll(&writable, 1, PATIENCE_MS);
+	if (!(writable.revents & (POLLOUT | POLLERR)))
+		used = 0;
+	if (used && write(STDERR_FILENO, line, used) < 0) {
 		/* Nobody is left to tell. */
 	}
 	errno = saved_errno;

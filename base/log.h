@@ -3,6 +3,7 @@
  *
  * A line is `mullion: <message>`; the message names what, why and, where there is one, the
  * remedy. Lines are written with one write(2) each, so those of several threads do not mix.
+ * When standard error takes nothing for a second, the line is dropped.
  * While the terminal is raw (terminal.h) line ends are CR LF.
  */
 #ifndef BASE_LOG_H

@@ -11,6 +11,8 @@
 #define LEAF1_ECX_HYPERVISOR BIT(31)
 #define LEAF1_EDX_HTT        BIT(28)
 #define EXT1_ECX_CMP_LEGACY  BIT(1)
+#define EXT1_ECX_TOPOEXT     BIT(22)
+#define LEAF_AMD_IDENTIFIERS 0x8000001eu
 
 enum topology_level { LEVEL_NONE, LEVEL_SMT, LEVEL_CORE };
 
@@ -94,7 +96,7 @@ static const struct {
 	{ 0x80000001, fix_ext_1 },
 	{ 0x80000008, fix_ext_8 },
 	{ 0x8000001d, fix_cache },
-	{ 0x8000001e, fix_ext_1e },
+	{ LEAF_AMD_IDENTIFIERS, fix_ext_1e },
 };
 
 /* AMD processors have no leaf 4; giving them one would be odd, so only existing leaves change. */
@@ -139,6 +141,18 @@ static size_t add_topology_leaf(struct cpuid_leaf *leaves, size_t count, uint32_
 	return count;
 }
 
+/* An engine may leave it out as being the host's; with TOPOEXT the guest looks there. */
+static size_t add_amd_identifiers(struct cpuid_leaf *leaves, size_t count)
+{
+	const struct cpuid_leaf *ext_1 = cpuid_find(leaves, count, 0x80000001, 0);
+
+	if (!ext_1 || !(ext_1->ecx & EXT1_ECX_TOPOEXT) || count == PARTITION_MAX_CPUID ||
+	    cpuid_find(leaves, count, LEAF_AMD_IDENTIFIERS, 0))
+		return count;
+	leaves[count] = (struct cpuid_leaf){ .leaf = LEAF_AMD_IDENTIFIERS };
+	return count + 1;
+}
+
 size_t cpuid_apply_policy(struct cpuid_leaf leaves[PARTITION_MAX_CPUID], size_t count,
 			  unsigned int vp_count)
 {
@@ -150,6 +164,7 @@ size_t cpuid_apply_policy(struct cpuid_leaf leaves[PARTITION_MAX_CPUID], size_t 
 	while (BIT(topology.id_bits) < vp_count)
 		topology.id_bits++;
 	fix_existing(leaves, count, &topology);
+	count = add_amd_identifiers(leaves, count);
 	for (size_t i = 0; i < ARRAY_SIZE(topology_leaves); i++) {
 		count = remove_leaf(leaves, count, topology_leaves[i]);
 		if (topology_leaves[i] <= max_leaf)

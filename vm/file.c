@@ -92,7 +92,6 @@ const char *file_error_text(int error)
 	switch (error) {
 	case -ENODATA: return "the file is empty";
 	case -EFBIG: return "the file is larger than the guest's memory can hold";
-	case -ENOENT: return "no such file";
 	default: return strerror(-error);
 	}
 }

@@ -130,6 +130,9 @@ static int load_image(const struct boot_request *request, uint64_t *ret_entry, g
 		return vm_fail(error, -ENOTSUP, BLAME_KERNEL,
 				 "asks for multiboot features we do not know (flags %#x)", unknown);
 	if (header.flags & MULTIBOOT_AOUT_KLUDGE) {
+		if (request->kernel.count - at < sizeof(header))
+			return vm_fail(error, -ENOEXEC, BLAME_KERNEL,
+				       "is truncated: it ends within the multiboot header");
 		*ret_entry = header.entry_address;
 		return load_flat(request, &header, at, ret_end, error);
 	}

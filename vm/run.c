@@ -262,6 +262,9 @@ static int run_boot(struct vm *vm, struct vm_error *error)
 	r = machine_new(&vm->config, &events, &vm->machine, error);
 	if (r < 0)
 		return r;
+	if (vm->config.starting)
+		vm->config.starting(vm->config.starting_ctx);
+	vm->config.starting = NULL;
 	start_threads(vm);
 	/* A loop_stop() of the boot before may be left over. */
 	do {

@@ -33,6 +33,9 @@ struct vm_config {
 	 * serial port still holds is written next, once, and must be taken. May be NULL.
 	 */
 	void (*serial_closing)(void *ctx);
+	/* Called once, when the kernel is loaded and the VPs are about to run. May be NULL. */
+	void (*starting)(void *ctx);
+	void *starting_ctx;
 };
 
 enum vm_outcome {

@@ -1,0 +1,9 @@
+/*
+ * boot_linux_fuzz.c - any bytes as a kernel for boot_linux()
+ */
+#include "boot_fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	return fuzz_loader(boot_linux, data, size);
+}
