@@ -9,8 +9,8 @@
  *  1. No byte at or past d->limit is read: everything goes through take(), which fails there, and
  *     failure is "truncated" or, when the limit is the architecture's 15 bytes, "too long".
  *  2. A row is used only after every split (BY_...) on the way to it was decided by bytes seen.
- *  3. What is left in struct insn re-encodes as 64-bit code, whatever the mode was: REX.W or VEX.W is
- *     set only where it changes the operation, register numbers are below 8 outside 64-bit mode.
+ *  3. What is left in struct insn re-encodes as 64-bit code, whatever the mode was: REX.W or VEX.W
+ *     is set only where it counts, register numbers are below 8 outside 64-bit mode.
  */
 #include <string.h>
 
@@ -26,12 +26,11 @@ struct decoding {
 	int mode;
 	uint8_t rex; /* the prefix, or its bits gathered from VEX; 0: none */
 	bool size_override, address_override;
-	bool has_vex;
 	uint8_t modrm;
-	uint8_t column;  /* enum prefix_column that was used to choose the row */
+	uint8_t column;	 /* enum prefix_column that was used to choose the row */
 	uint8_t segment; /* override or NO_REG */
-	uint8_t osz;     /* effective operand size */
-	bool by_osz;     /* an operand's size follows it */
+	uint8_t osz;	 /* effective operand size */
+	bool by_osz;	 /* an operand's size follows it */
 	struct insn *insn;
 };
 
@@ -79,17 +78,25 @@ static uint64_t zero_extend(int64_t value, unsigned int bytes)
 
 enum prefix_class {
 	NOT_A_PREFIX,
-	PREFIX_ES, PREFIX_CS, PREFIX_SS, PREFIX_DS, PREFIX_FS, PREFIX_GS, /* enum vp_segment_index + 1 */
-	PREFIX_SIZE, PREFIX_ADDRESS, PREFIX_LOCK, PREFIX_REPNE, PREFIX_REP,
+	PREFIX_ES, /* in the order of enum vp_segment_index */
+	PREFIX_CS,
+	PREFIX_SS,
+	PREFIX_DS,
+	PREFIX_FS,
+	PREFIX_GS,
+	PREFIX_SIZE,
+	PREFIX_ADDRESS,
+	PREFIX_LOCK,
+	PREFIX_REPNE,
+	PREFIX_REP,
 	PREFIX_REX
 };
 
 static const uint8_t prefix_classes[256] = {
-	[0x26] = PREFIX_ES, [0x2e] = PREFIX_CS, [0x36] = PREFIX_SS, [0x3e] = PREFIX_DS,
-	[0x64] = PREFIX_FS, [0x65] = PREFIX_GS, [0x66] = PREFIX_SIZE, [0x67] = PREFIX_ADDRESS,
-	[0xf0] = PREFIX_LOCK, [0xf2] = PREFIX_REPNE, [0xf3] = PREFIX_REP,
-	[0x40 ... 0x4f] = PREFIX_REX
-};
+	[0x26] = PREFIX_ES,    [0x2e] = PREFIX_CS,	[0x36] = PREFIX_SS,
+	[0x3e] = PREFIX_DS,    [0x64] = PREFIX_FS,	[0x65] = PREFIX_GS,
+	[0x66] = PREFIX_SIZE,  [0x67] = PREFIX_ADDRESS, [0xf0] = PREFIX_LOCK,
+	[0xf2] = PREFIX_REPNE, [0xf3] = PREFIX_REP,	[0x40 ... 0x4f] = PREFIX_REX};
 
 static void note_segment(struct decoding *d, uint8_t segment)
 {
@@ -163,7 +170,7 @@ static enum decode_status take_vex(struct decoding *d, uint8_t *opcode)
 		return out_of_bytes(d);
 	if (d->mode != DECODE_64)
 		d->rex &= REX_W;
-	d->has_vex = insn->vex = true;
+	insn->vex = true;
 	insn->map = map;
 	insn->vex_l = last >> 2 & 1;
 	insn->vex_pp = last & 3;
@@ -291,7 +298,7 @@ static unsigned int operand_size(const struct decoding *d, const struct opcode_r
 
 static unsigned int address_size(const struct decoding *d)
 {
-	static const uint8_t sizes[3][2] = { { 2, 4 }, { 4, 2 }, { 8, 4 } };
+	static const uint8_t sizes[3][2] = {{2, 4}, {4, 2}, {8, 4}};
 
 	return sizes[d->mode][d->address_override];
 }
@@ -326,8 +333,8 @@ static unsigned int bytes_by_osz(const struct decoding *d, unsigned int size, bo
 
 static unsigned int operand_bytes(struct decoding *d, unsigned int size, bool memory)
 {
-	static const uint8_t fixed[] = { [SIZE_B] = 1, [SIZE_W] = 2, [SIZE_D] = 4, [SIZE_Q] = 8,
-					 [SIZE_DQ] = 16, [SIZE_T] = 10 };
+	static const uint8_t fixed[] = {[SIZE_B] = 1, [SIZE_W] = 2,   [SIZE_D] = 4,
+					[SIZE_Q] = 8, [SIZE_DQ] = 16, [SIZE_T] = 10};
 
 	switch (size) {
 	case SIZE_NONE ... SIZE_T: return fixed[size];
@@ -343,9 +350,7 @@ static unsigned int operand_bytes(struct decoding *d, unsigned int size, bool me
 	case SIZE_XQ: return vector_bytes(d) / 4;
 	case SIZE_XO: return vector_bytes(d) / 8;
 	case SIZE_DUP: return d->insn->vex_l ? 32 : 8;
-	default:
-		d->by_osz = true;
-		return bytes_by_osz(d, size, memory);
+	default: d->by_osz = true; return bytes_by_osz(d, size, memory);
 	}
 }
 
@@ -359,8 +364,8 @@ static bool take_displacement(struct decoding *d, unsigned int bytes)
 static bool take_address_16(struct decoding *d)
 {
 	enum { BX = 3, SP = 4, BP = 5, SI = 6, DI = 7 };
-	static const uint8_t bases[8] = { BX, BX, BP, BP, SI, DI, BP, BX };
-	static const uint8_t indexes[8] = { SI, DI, SI, DI, NO_REG, NO_REG, NO_REG, NO_REG };
+	static const uint8_t bases[8] = {BX, BX, BP, BP, SI, DI, BP, BX};
+	static const uint8_t indexes[8] = {SI, DI, SI, DI, NO_REG, NO_REG, NO_REG, NO_REG};
 	struct insn *insn = d->insn;
 	unsigned int rm = d->modrm & 7;
 
@@ -392,7 +397,7 @@ static bool take_sib(struct decoding *d, bool vsib)
 static bool take_address_32(struct decoding *d, bool vsib)
 {
 	struct insn *insn = d->insn;
-	static const uint8_t displacements[3] = { 0, 1, 4 };
+	static const uint8_t displacements[3] = {0, 1, 4};
 	unsigned int bytes = displacements[insn->mod];
 
 	if ((d->modrm & 7) == 4) {
@@ -584,7 +589,8 @@ static enum decode_status valid_if(bool valid)
 	return valid ? DECODE_OK : DECODE_INVALID;
 }
 
-static enum decode_status take_operand(struct decoding *d, const struct opcode_row *row, unsigned int i)
+static enum decode_status take_operand(struct decoding *d, const struct opcode_row *row,
+				       unsigned int i)
 {
 	struct insn *insn = d->insn;
 	uint16_t operand = row->operands[i];
@@ -654,12 +660,12 @@ static bool names_y(const struct opcode_row *row)
 
 static void set_prefixes(const struct decoding *d, const struct opcode_row *row)
 {
-	static const uint8_t rep[4] = { [COLUMN_F3] = 0xf3, [COLUMN_F2] = 0xf2 };
+	static const uint8_t rep[4] = {[COLUMN_F3] = 0xf3, [COLUMN_F2] = 0xf2};
 	struct insn *insn = d->insn;
 
 	insn->w = d->rex & REX_W;
 	if (insn->vex) {
-		/* Outside 64-bit mode VEX.W of general registers is ignored; in the copy it would count. */
+		/* Ignored outside 64-bit mode; in the copy it would count. */
 		if (insn->w && d->mode != DECODE_64 && names_y(row))
 			insn->w = false;
 		return;
@@ -695,6 +701,8 @@ static enum decode_status finish(const struct decoding *d, const struct opcode_r
 	if (row->rules & VSIB && !vsib_allowed(insn))
 		return DECODE_INVALID;
 	insn->length = d->pos;
+	if (row->rules & ALIAS_OF_80)
+		insn->opcode = 0x80;
 	insn->kind = row->kind;
 	insn->id = row->id;
 	insn->name = row->rules & VEX_TOO && !insn->vex ? row->name + 1 : row->name;
@@ -723,8 +731,11 @@ static enum decode_status take_opcode(struct decoding *d)
 
 enum decode_status decode(const uint8_t *bytes, size_t available, int mode, struct insn *ret_insn)
 {
-	struct decoding d = { .bytes = bytes, .limit = MIN(available, MAX_INSN_BYTES), .mode = mode,
-			      .segment = NO_REG, .insn = ret_insn };
+	struct decoding d = {.bytes = bytes,
+			     .limit = MIN(available, MAX_INSN_BYTES),
+			     .mode = mode,
+			     .segment = NO_REG,
+			     .insn = ret_insn};
 	const struct opcode_row *row;
 	enum decode_status status;
 

@@ -70,10 +70,13 @@ struct insn {
 	bool rex;        /* any REX prefix was present: 8-bit registers 4..7 are SPL..DIL */
 	uint8_t imm_bytes;
 	int64_t imm;     /* sign-extended as the operation uses it; branches: the displacement */
-	uint16_t imm2;   /* far pointer's selector; ENTER's level (imm: its size) */
+	/* Far pointer's selector; ENTER's level (imm: its size); LES, LSS ...: segment register loaded.
+	 * PUSH and POP of a segment register have its number in reg. */
+	uint16_t imm2;
 
 	/* sizes */
-	uint8_t op_bytes;      /* effective operand size: 1, 2, 4, 8 (integer operations) */
+	/* 1, 2, 4, 8: the first general operand's (AL: 1; MOVZX: the destination's), else the effective */
+	uint8_t op_bytes;
 	uint8_t address_bytes; /* 2, 4, 8 */
 
 	/* memory operand */

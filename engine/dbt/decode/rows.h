@@ -83,9 +83,9 @@ enum operand_code {
 	Iz = OPERAND(IMM, Z, SIGNED), Iv = OPERAND(IMM, V, SIGNED), Lx = OPERAND(IS4, B, 0),
 	Jb = OPERAND(REL, B, 0), Jz = OPERAND(REL, Z, 0), Ap = OPERAND(FAR, Z, 0),
 	Ob = OPERAND(MOFFS, B, ACC), Ov = OPERAND(MOFFS, V, ACC),
-	AL = OPERAND(IMPLIED, B, ACC), rAX = OPERAND(IMPLIED, V, ACC), eAX = OPERAND(IMPLIED, Z, ACC),
-	rAXy = OPERAND(IMPLIED, Y, ACC),
-	Xb = AL, Xv = rAX, Xz = eAX, Yb = AL, Yv = rAX, Yz = eAX, /* strings: only the size matters */
+	AL = OPERAND(IMPLIED, B, ACC), rAX = OPERAND(IMPLIED, V, ACC),
+	eAX = OPERAND(IMPLIED, Z, ACC), rAXy = OPERAND(IMPLIED, Y, ACC),
+	Xb = AL, Xv = rAX, Xz = eAX, Yb = AL, Yv = rAX, Yz = eAX, /* strings */
 	rES = FIELD_SEGMENT << 5 | VP_ES, rCS = FIELD_SEGMENT << 5 | VP_CS,
 	rSS = FIELD_SEGMENT << 5 | VP_SS, rDS = FIELD_SEGMENT << 5 | VP_DS,
 	rFS = FIELD_SEGMENT << 5 | VP_FS, rGS = FIELD_SEGMENT << 5 | VP_GS
@@ -118,7 +118,8 @@ enum row_rule {
 	VSIB = 1 << 15,
 	MOD_IGNORED = 1 << 16, /* ModRM.mod is taken as 3 */
 	AS_X87 = 1 << 17, AS_MMX = 1 << 18, AS_SSE = 1 << 19, /* unit, where no operand shows it */
-	NO_CS = 1 << 20        /* MOV to CS does not exist */
+	NO_CS = 1 << 20,       /* MOV to CS does not exist */
+	ALIAS_OF_80 = 1 << 21  /* to be copied as that: 64-bit code lacks the alias */
 };
 
 enum row_select {

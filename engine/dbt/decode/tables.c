@@ -1,9 +1,9 @@
 /*
  * tables.c - the opcode maps, one row per opcode
  *
- * To be read beside SDM vol. 2, appendix A. OP() is a row of the legacy encoding, V() one that has a
- * VEX form of the same name with "v" in front (the map's superscript v; the H operand exists in the
- * VEX form only), VX() one that has the VEX form only, S() a vector row without VEX form.
+ * To be read beside SDM vol. 2, appendix A. OP() is a row of the legacy encoding, V() one that has
+ * a VEX form of the same name with "v" in front (the map's superscript v; the H operand exists in
+ * the VEX form only), VX() one that has the VEX form only, S() a vector row without VEX form.
  * BY_...() is a cell that splits. An empty cell is an invalid opcode. Prefix bytes, 0F, REX and the
  * VEX escapes have no rows: decode.c takes them off first.
  *
@@ -23,7 +23,8 @@
 #define UNWRAP(...) __VA_ARGS__
 #define OP(name_, uses_, operands_, ...)                                                           \
 	{ .name = #name_, .uses = uses_, .operands = { UNWRAP operands_ }, __VA_ARGS__ }
-#define S(name_, uses_, operands_, rules_, ...) OP(name_, uses_, operands_, .rules = rules_, __VA_ARGS__)
+#define S(name_, uses_, operands_, rules_, ...)                                                    \
+	OP(name_, uses_, operands_, .rules = rules_, __VA_ARGS__)
 #define V(name_, uses_, operands_, rules_, ...)                                                    \
 	OP(v##name_, uses_, operands_, .rules = VEX_TOO | (rules_), __VA_ARGS__)
 #define VX(name_, uses_, operands_, rules_, ...)                                                   \
@@ -79,7 +80,7 @@
 	       OP(xor, RW, (E, I), RULES(LOCKABLE | rules), WRITES(ALL)),                          \
 	       OP(cmp, R, (E, I), RULES(rules), WRITES(ALL)))
 
-/* Shifts and rotates. A count of 0 leaves the flags; RCL and RCR may by a multiple of their width. */
+/* Shifts, rotates. A count of 0 leaves the flags; for RCL and RCR so may one beyond their width. */
 #define GROUP2(operands, rules, rotate_reads, carry_reads, shift_reads)                            \
 	BY_REG(OP(rol, RW, operands, RULES(rules), READS(rotate_reads), WRITES(CF | OF)),          \
 	       OP(ror, RW, operands, RULES(rules), READS(rotate_reads), WRITES(CF | OF)),          \
@@ -107,7 +108,8 @@
 	ROW(base + 0, o, OF), ROW(base + 1, no, OF), ROW(base + 2, b, CF), ROW(base + 3, nb, CF),  \
 	ROW(base + 4, z, ZF), ROW(base + 5, nz, ZF),                                               \
 	ROW(base + 6, be, CF | ZF), ROW(base + 7, nbe, CF | ZF),                                   \
-	ROW(base + 8, s, SF), ROW(base + 9, ns, SF), ROW(base + 10, p, PF), ROW(base + 11, np, PF), \
+	ROW(base + 8, s, SF), ROW(base + 9, ns, SF),                                               \
+	ROW(base + 10, p, PF), ROW(base + 11, np, PF),                                             \
 	ROW(base + 12, l, SF | OF), ROW(base + 13, nl, SF | OF),                                   \
 	ROW(base + 14, le, ZF | SF | OF), ROW(base + 15, nle, ZF | SF | OF)
 #define JCC_SHORT(opcode, cc, flags)                                                               \
@@ -126,7 +128,7 @@
 /* x87 */
 #define F(name_, uses_, operand_, ...)                                                             \
 	OP(name_, uses_, (operand_), .rules = AS_X87, __VA_ARGS__)
-#define F_MEM8(prefix, M_)                                                                      \
+#define F_MEM8(prefix, M_)                                                                         \
 	BY_REG(F(prefix##add, R, M_), F(prefix##mul, R, M_), F(prefix##com, R, M_),                \
 	       F(prefix##comp, R, M_), F(prefix##sub, R, M_), F(prefix##subr, R, M_),              \
 	       F(prefix##div, R, M_), F(prefix##divr, R, M_))
@@ -136,7 +138,8 @@
 #define PAIR(name) BY_PREFIX(S(name, W, (Pq, Qq), 0), V(name, W, (Vx, Hx, Wx), 0), NONE, NONE)
 #define PAIR_LOW(name) BY_PREFIX(S(name, W, (Pq, Qd), 0), V(name, W, (Vx, Hx, Wx), 0), NONE, NONE)
 #define PAIR_UNARY(name) BY_PREFIX(S(name, W, (Pq, Qq), 0), V(name, W, (Vx, Wx), 0), NONE, NONE)
-#define PAIR_SHIFT(name) BY_PREFIX(S(name, W, (Pq, Qq), 0), V(name, W, (Vx, Hx, Wdq), 0), NONE, NONE)
+#define PAIR_SHIFT(name)                                                                           \
+	BY_PREFIX(S(name, W, (Pq, Qq), 0), V(name, W, (Vx, Hx, Wdq), 0), NONE, NONE)
 #define VEC_66(name) ONLY_66(V(name, W, (Vx, Hx, Wx), 0))
 #define VEC_66_IMM(name) ONLY_66(V(name, W, (Vx, Hx, Wx, Ib), 0))
 #define VEC_66_UNARY(name, operand) ONLY_66(V(name, W, (Vx, operand), 0))
@@ -147,8 +150,8 @@
 #define FLOAT2(name)                                                                               \
 	BY_PREFIX(V(name##ps, W, (Vx, Hx, Wx), 0), V(name##pd, W, (Vx, Hx, Wx), 0), NONE, NONE)
 #define FLOAT_COMPARE(name)                                                                        \
-	BY_PREFIX(V(name##ss, R, (Vx, Wd), 0, WRITES(ALL)), V(name##sd, R, (Vx, Wq), 0, WRITES(ALL)), \
-		  NONE, NONE)
+	BY_PREFIX(V(name##ss, R, (Vx, Wd), 0, WRITES(ALL)),                                        \
+		  V(name##sd, R, (Vx, Wq), 0, WRITES(ALL)), NONE, NONE)
 
 #define FMA_PACKED(name)                                                                           \
 	ONLY_66(BY_W(VX(name##ps, W, (Vx, Hx, Wx), 0), VX(name##pd, W, (Vx, Hx, Wx), 0)))
@@ -163,22 +166,22 @@
 
 #define VARIABLE_SHIFT(name)                                                                       \
 	ONLY_66(BY_W(VX(name##d, W, (Vx, Hx, Wx), 0), VX(name##q, W, (Vx, Hx, Wx), 0)))
-#define GATHER(name)                                                                         \
+#define GATHER(name)                                                                               \
 	ONLY_66(BY_W(VX(name##d, W, (Vx, M, Hx), VSIB, HELPER(gather)),                            \
 		     VX(name##q, W, (Vx, M, Hx), VSIB, HELPER(gather))))
 #define MASK_LOAD(name, w) VX(name, W, (Vx, Hx, M), w, HELPER(vmaskmov))
 #define MASK_STORE(name, w) VX(name, W, (M, Hx, Vx), w, HELPER(vmaskmov))
 
-/* --- x87 escapes: memory forms, register forms --- */
+/* --- x87 escapes: memory forms, register forms (with the aliases that all processors have) --- */
 
 #define ESCAPE_D8                                                                                  \
-	BY_MOD(F_MEM8(f, Md),                                                                    \
+	BY_MOD(F_MEM8(f, Md),                                                                      \
 	       BY_REG(F_REG(fadd), F_REG(fmul), F_REG(fcom), F_REG(fcomp), F_REG(fsub),            \
 		      F_REG(fsubr), F_REG(fdiv), F_REG(fdivr)))
 #define ESCAPE_D9                                                                                  \
 	BY_MOD(BY_REG(F(fld, R, Md), NONE, F(fst, W, Md), F(fstp, W, Md), F(fldenv, R, Menv),      \
 		      F(fldcw, R, Mw), F(fnstenv, W, Menv), F(fnstcw, W, Mw)),                     \
-	       BY_REG(F_REG(fld), F_REG(fxch), BY_RM(F_REG(fnop)), NONE,                           \
+	       BY_REG(F_REG(fld), F_REG(fxch), BY_RM(F_REG(fnop)), F_REG(fstpnce),                 \
 		      BY_RM(F_REG(fchs), F_REG(fabs), NONE, NONE, F_REG(ftst), F_REG(fxam)),       \
 		      BY_RM(F_REG(fld1), F_REG(fldl2t), F_REG(fldl2e), F_REG(fldpi),               \
 			    F_REG(fldlg2), F_REG(fldln2), F_REG(fldz)),                            \
@@ -187,7 +190,7 @@
 		      BY_RM(F_REG(fprem), F_REG(fyl2xp1), F_REG(fsqrt), F_REG(fsincos),            \
 			    F_REG(frndint), F_REG(fscale), F_REG(fsin), F_REG(fcos))))
 #define ESCAPE_DA                                                                                  \
-	BY_MOD(F_MEM8(fi, Md),                                                                   \
+	BY_MOD(F_MEM8(fi, Md),                                                                     \
 	       BY_REG(F_REG(fcmovb, READS(CF)), F_REG(fcmove, READS(ZF)),                          \
 		      F_REG(fcmovbe, READS(CF | ZF)), F_REG(fcmovu, READS(PF)), NONE,              \
 		      BY_RM(NONE, F_REG(fucompp)), NONE, NONE))
@@ -196,26 +199,26 @@
 		      F(fld, R, Mt), NONE, F(fstp, W, Mt)),                                        \
 	       BY_REG(F_REG(fcmovnb, READS(CF)), F_REG(fcmovne, READS(ZF)),                        \
 		      F_REG(fcmovnbe, READS(CF | ZF)), F_REG(fcmovnu, READS(PF)),                  \
-		      BY_RM(F_REG(fneni), F_REG(fndisi), F_REG(fnclex), F_REG(fninit),             \
-			    F_REG(fnsetpm)),                                                       \
+		      BY_RM(F_REG(feni8087_nop), F_REG(fdisi8087_nop), F_REG(fnclex),              \
+			    F_REG(fninit), F_REG(fsetpm287_nop)),                                  \
 		      F_REG(fucomi, WRITES(ALL)), F_REG(fcomi, WRITES(ALL)), NONE))
 #define ESCAPE_DC                                                                                  \
-	BY_MOD(F_MEM8(f, Mq),                                                                    \
-	       BY_REG(F_REG(fadd), F_REG(fmul), NONE, NONE, F_REG(fsubr), F_REG(fsub),             \
-		      F_REG(fdivr), F_REG(fdiv)))
+	BY_MOD(F_MEM8(f, Mq),                                                                      \
+	       BY_REG(F_REG(fadd), F_REG(fmul), F_REG(fcom), F_REG(fcomp), F_REG(fsubr),           \
+		      F_REG(fsub), F_REG(fdivr), F_REG(fdiv)))
 #define ESCAPE_DD                                                                                  \
 	BY_MOD(BY_REG(F(fld, R, Mq), F(fisttp, W, Mq), F(fst, W, Mq), F(fstp, W, Mq),              \
 		      F(frstor, R, Msave), NONE, F(fnsave, W, Msave), F(fnstsw, W, Mw)),           \
-	       BY_REG(F_REG(ffree), NONE, F_REG(fst), F_REG(fstp), F_REG(fucom), F_REG(fucomp),    \
-		      NONE, NONE))
+	       BY_REG(F_REG(ffree), F_REG(fxch), F_REG(fst), F_REG(fstp), F_REG(fucom),            \
+		      F_REG(fucomp), NONE, NONE))
 #define ESCAPE_DE                                                                                  \
-	BY_MOD(F_MEM8(fi, Mw),                                                                   \
-	       BY_REG(F_REG(faddp), F_REG(fmulp), NONE, BY_RM(NONE, F_REG(fcompp)),                \
+	BY_MOD(F_MEM8(fi, Mw),                                                                     \
+	       BY_REG(F_REG(faddp), F_REG(fmulp), F_REG(fcomp), BY_RM(NONE, F_REG(fcompp)),        \
 		      F_REG(fsubrp), F_REG(fsubp), F_REG(fdivrp), F_REG(fdivp)))
 #define ESCAPE_DF                                                                                  \
 	BY_MOD(BY_REG(F(fild, R, Mw), F(fisttp, W, Mw), F(fist, W, Mw), F(fistp, W, Mw),           \
 		      F(fbld, R, Mt), F(fild, R, Mq), F(fbstp, W, Mt), F(fistp, W, Mq)),           \
-	       BY_REG(F_REG(ffreep), NONE, NONE, NONE, BY_RM(F_REG(fnstsw)),                       \
+	       BY_REG(F_REG(ffreep), F_REG(fxch), F_REG(fstp), F_REG(fstp), BY_RM(F_REG(fnstsw)),  \
 		      F_REG(fucomip, WRITES(ALL)), F_REG(fcomip, WRITES(ALL)), NONE))
 
 /* --- system groups --- */
@@ -242,20 +245,23 @@
 		     OP(rdtscp, R, (), HELPER(rdtscp))))
 
 #define GROUP9                                                                                     \
-	BY_MOD(BY_REG(NONE, OP(cmpxchg8b, RW, (Myy), RULES(LOCKABLE | ALIGNED), WRITES(ZF)), NONE, \
-		      NONE, ONLY_NP(OP(xsavec, W, (M), HELPER(xsavec))), NONE, NONE, NONE),        \
+	BY_MOD(BY_REG(NONE,                                                                        \
+		      OP(cmpxchg8b, RW, (Myy, rAXy), RULES(LOCKABLE | ALIGNED), WRITES(ZF)),       \
+		      NONE, NONE, ONLY_NP(OP(xsavec, W, (M), HELPER(xsavec))), NONE, NONE, NONE),  \
 	       BY_REG(NONE, NONE, NONE, NONE, NONE, NONE,                                          \
-		      BY_PREFIX(OP(rdrand, W, (Rv), WRITES(ALL)), OP(rdrand, W, (Rv), WRITES(ALL)), \
+		      BY_PREFIX(OP(rdrand, W, (Rv), WRITES(ALL)),                                  \
+				OP(rdrand, W, (Rv), WRITES(ALL)),                                  \
 				NONE, NONE),                                                       \
-		      BY_PREFIX(OP(rdseed, W, (Rv), WRITES(ALL)), OP(rdseed, W, (Rv), WRITES(ALL)), \
+		      BY_PREFIX(OP(rdseed, W, (Rv), WRITES(ALL)),                                  \
+				OP(rdseed, W, (Rv), WRITES(ALL)),                                  \
 				OP(rdpid, W, (Rm), HELPER(rdpid)), NONE)))
 
 #define GROUP15_MEM                                                                                \
 	BY_PREFIX(BY_REG(OP(fxsave, W, (Mfx, rAXy), RULES(AS_X87)),                                \
 			 OP(fxrstor, R, (Mfx, rAXy), RULES(AS_X87)),                               \
 			 V(ldmxcsr, R, (Md), L0 | AS_SSE), V(stmxcsr, W, (Md), L0 | AS_SSE),       \
-			 OP(xsave, W, (M), HELPER(xsave)), OP(xrstor, R, (M), HELPER(xrstor)),     \
-			 OP(xsaveopt, W, (M), HELPER(xsave)), OP(clflush, R, (Mb))),               \
+			 OP(xsave, RW, (M), HELPER(xsave)), OP(xrstor, R, (M), HELPER(xrstor)),    \
+			 OP(xsaveopt, RW, (M), HELPER(xsave)), OP(clflush, R, (Mb))),              \
 		  BY_REG(NONE, NONE, NONE, NONE, NONE, NONE, OP(clwb, R, (Mb)),                    \
 			 OP(clflushopt, R, (Mb))),                                                 \
 		  NONE, NONE)
@@ -317,7 +323,7 @@ const struct opcode_row opcode_maps[4][256] = {
 
 	[0x80] = GROUP1(Eb, sIb, 0),
 	[0x81] = GROUP1(Ev, Iz, 0),
-	[0x82] = GROUP1(Eb, sIb, I64),
+	[0x82] = GROUP1(Eb, sIb, I64 | ALIAS_OF_80),
 	[0x83] = GROUP1(Ev, sIb, 0),
 	[0x84] = OP(test, R, (Eb, Gb), WRITES(ALL)),
 	[0x85] = OP(test, R, (Ev, Gv), WRITES(ALL)),
@@ -331,7 +337,8 @@ const struct opcode_row opcode_maps[4][256] = {
 	[0x8d] = OP(lea, W_NONE, (Gv, M), SPECIAL(LEA)),
 	[0x8e] = OP(mov, R, (Sw, Ew), RULES(NO_CS), HELPER(mov_to_seg)),
 	[0x8f] = BY_REG(OP(pop, W, (Ev), RULES(D64), SPECIAL(POP))),
-	[0x90] = BY_REX_B(BY_PREFIX(NOP_(nop), NOP_(nop), OP(pause, R, (), SPECIAL(PAUSE)), NOP_(nop)),
+	[0x90] = BY_REX_B(BY_PREFIX(NOP_(nop), NOP_(nop), OP(pause, R, (), SPECIAL(PAUSE)),
+				    NOP_(nop)),
 			  OP(xchg, RW_RW, (Zv, rAX), SPECIAL(XCHG))),
 	[0x91 ... 0x97] = OP(xchg, RW_RW, (Zv, rAX), SPECIAL(XCHG)),
 	[0x98] = OP(cbw, RW, (rAX)),
@@ -422,14 +429,15 @@ const struct opcode_row opcode_maps[4][256] = {
 	[0xff] = BY_REG(INC(Ev), DEC(Ev), OP(call, R, (Ev), RULES(F64), SPECIAL(CALL_IND)),
 			OP(call, R, (Mp), HELPER(call_far)),
 			OP(jmp, R, (Ev), RULES(F64), SPECIAL(JMP_IND)),
-			OP(jmp, R, (Mp), HELPER(jmp_far)), OP(push, R, (Ev), RULES(D64), SPECIAL(PUSH)))
+			OP(jmp, R, (Mp), HELPER(jmp_far)),
+			OP(push, R, (Ev), RULES(D64), SPECIAL(PUSH)))
 },
 
 [1] = { /* 0F */
 	[0x00] = GROUP6,
 	[0x01] = BY_MOD(GROUP7_MEM, GROUP7_REG),
-	[0x02] = OP(lar, W, (Gv, RvMw), HELPER(lar), WRITES(ZF)),
-	[0x03] = OP(lsl, W, (Gv, RvMw), HELPER(lsl), WRITES(ZF)),
+	[0x02] = OP(lar, RW, (Gv, RvMw), HELPER(lar), WRITES(ZF)),
+	[0x03] = OP(lsl, RW, (Gv, RvMw), HELPER(lsl), WRITES(ZF)),
 	[0x05] = OP(syscall, R, (), HELPER(syscall), READS(ALL)),
 	[0x06] = OP(clts, R, (), HELPER(clts)),
 	[0x07] = OP(sysret, R, (), HELPER(sysret), WRITES(ALL)),
@@ -542,8 +550,10 @@ const struct opcode_row opcode_maps[4][256] = {
 	[0x76] = PAIR(pcmpeqd),
 	[0x77] = ONLY_NP(BY_VEX(OP(emms, R, (), RULES(AS_MMX)),
 				BY_L(VX(zeroupper, R, (), AS_SSE), VX(zeroall, R, (), AS_SSE)))),
-	[0x7c] = BY_PREFIX(NONE, V(haddpd, W, (Vx, Hx, Wx), 0), NONE, V(haddps, W, (Vx, Hx, Wx), 0)),
-	[0x7d] = BY_PREFIX(NONE, V(hsubpd, W, (Vx, Hx, Wx), 0), NONE, V(hsubps, W, (Vx, Hx, Wx), 0)),
+	[0x7c] = BY_PREFIX(NONE, V(haddpd, W, (Vx, Hx, Wx), 0), NONE,
+			   V(haddps, W, (Vx, Hx, Wx), 0)),
+	[0x7d] = BY_PREFIX(NONE, V(hsubpd, W, (Vx, Hx, Wx), 0), NONE,
+			   V(hsubps, W, (Vx, Hx, Wx), 0)),
 	[0x7e] = BY_PREFIX(S(movd, W, (Ey, Pq), 0), V(movd, W, (Ey, Vx), L0),
 			   V(movq, W, (Vx, Wq), L0), NONE),
 	[0x7f] = BY_PREFIX(S(movq, W, (Qq, Pq), 0), V(movdqa, W, (Wx, Vx), ALIGNED),
@@ -574,7 +584,7 @@ const struct opcode_row opcode_maps[4][256] = {
 	[0xb6] = OP(movzx, W, (Gv, Eb)),
 	[0xb7] = OP(movzx, W, (Gv, Ew)),
 	[0xb8] = ONLY_F3(OP(popcnt, W, (Gv, Ev), WRITES(ALL))),
-	[0xb9] = OP(ud1, R, (Gv, Ev), HELPER(ud)),
+	[0xb9] = OP(ud1, NO_USE, (Gv, Ev), HELPER(ud)),
 	[0xba] = BY_REG(NONE, NONE, NONE, NONE, BIT_TEST_IMM(bt, R, 0),
 			BIT_TEST_IMM(bts, RW, LOCKABLE), BIT_TEST_IMM(btr, RW, LOCKABLE),
 			BIT_TEST_IMM(btc, RW, LOCKABLE)),
@@ -591,11 +601,12 @@ const struct opcode_row opcode_maps[4][256] = {
 	[0xc2] = BY_PREFIX(V(cmpps, W, (Vx, Hx, Wx, Ib), 0), V(cmppd, W, (Vx, Hx, Wx, Ib), 0),
 			   V(cmpss, W, (Vx, Hx, Wd, Ib), 0), V(cmpsd, W, (Vx, Hx, Wq, Ib), 0)),
 	[0xc3] = ONLY_NP(OP(movnti, W, (My, Gy))),
-	[0xc4] = BY_PREFIX(S(pinsrw, W, (Pq, RdMw, Ib), 0), V(pinsrw, W, (Vx, Hx, RdMw, Ib), L0), NONE,
-			   NONE),
-	[0xc5] = BY_PREFIX(S(pextrw, W, (Gd, Nq, Ib), 0), V(pextrw, W, (Gd, Ux, Ib), L0), NONE, NONE),
-	[0xc6] = BY_PREFIX(V(shufps, W, (Vx, Hx, Wx, Ib), 0), V(shufpd, W, (Vx, Hx, Wx, Ib), 0), NONE,
-			   NONE),
+	[0xc4] = BY_PREFIX(S(pinsrw, W, (Pq, RdMw, Ib), 0),
+			   V(pinsrw, W, (Vx, Hx, RdMw, Ib), L0), NONE, NONE),
+	[0xc5] = BY_PREFIX(S(pextrw, W, (Gd, Nq, Ib), 0),
+			   V(pextrw, W, (Gd, Ux, Ib), L0), NONE, NONE),
+	[0xc6] = BY_PREFIX(V(shufps, W, (Vx, Hx, Wx, Ib), 0),
+			   V(shufpd, W, (Vx, Hx, Wx, Ib), 0), NONE, NONE),
 	[0xc7] = GROUP9,
 	[0xc8 ... 0xcf] = OP(bswap, RW, (Zv)),
 
@@ -650,7 +661,7 @@ const struct opcode_row opcode_maps[4][256] = {
 	[0xfc] = PAIR(paddb),
 	[0xfd] = PAIR(paddw),
 	[0xfe] = PAIR(paddd),
-	[0xff] = OP(ud0, R, (Gv, Ev), HELPER(ud))
+	[0xff] = OP(ud0, NO_USE, (Gv, Ev), HELPER(ud))
 },
 
 [2] = { /* 0F 38 */
@@ -752,12 +763,15 @@ const struct opcode_row opcode_maps[4][256] = {
 			   OP(crc32, RW, (Gy, Ev))),
 	[0xf2] = ONLY_NP(BMI(andn, W, (Gy, By, Ey), WRITES(ALL))),
 	[0xf3] = ONLY_NP(BY_REG(NONE, BMI(blsr, W, (By, Ey), WRITES(ALL)),
-				BMI(blsmsk, W, (By, Ey), WRITES(ALL)), BMI(blsi, W, (By, Ey), WRITES(ALL)),
+				BMI(blsmsk, W, (By, Ey), WRITES(ALL)),
+				BMI(blsi, W, (By, Ey), WRITES(ALL)),
 				NONE, NONE, NONE, NONE)),
-	[0xf5] = BY_PREFIX(BMI(bzhi, W, (Gy, Ey, By), WRITES(ALL)), NONE, BMI(pext, W, (Gy, By, Ey)),
+	[0xf5] = BY_PREFIX(BMI(bzhi, W, (Gy, Ey, By), WRITES(ALL)), NONE,
+			   BMI(pext, W, (Gy, By, Ey)),
 			   BMI(pdep, W, (Gy, By, Ey))),
 	[0xf6] = BY_PREFIX(NONE, OP(adcx, RW, (Gy, Ey), READS(CF), WRITES(CF)),
-			   OP(adox, RW, (Gy, Ey), READS(OF), WRITES(OF)), BMI(mulx, W_W, (Gy, By, Ey))),
+			   OP(adox, RW, (Gy, Ey), READS(OF), WRITES(OF)),
+			   BMI(mulx, W_W, (Gy, By, Ey))),
 	[0xf7] = BY_PREFIX(BMI(bextr, W, (Gy, Ey, By), WRITES(ALL)), BMI(shlx, W, (Gy, Ey, By)),
 			   BMI(sarx, W, (Gy, Ey, By)), BMI(shrx, W, (Gy, Ey, By)))
 },
