@@ -32,7 +32,10 @@
 #define ICR_LEVEL 0x8000u
 #define ICR_BITS 0xccfffu
 
-enum { MODE_FIXED, MODE_LOWEST, MODE_SMI, MODE_RESERVED, MODE_NMI, MODE_INIT, MODE_SIPI, MODE_EXTINT };
+enum {
+	DELIVER_FIXED, DELIVER_LOWEST, DELIVER_SMI, DELIVER_RESERVED,
+	DELIVER_NMI, DELIVER_INIT, DELIVER_SIPI, DELIVER_EXTINT
+};
 enum { TO_DESTINATION, TO_SELF, TO_ALL, TO_OTHERS };
 
 #define REG_EOI 0x0b
@@ -118,7 +121,7 @@ static bool extint_wanted(struct dbt_vp *vp)
 	if (vp->vp.index != 0 || !atomic_load(&vp_partition(vp)->extint))
 		return false;
 	return !(vp->apic_base & APIC_BASE_ENABLE) ||
-	       (!(lint0 & LVT_MASKED) && (lint0 >> LVT_MODE_SHIFT & 7) == MODE_EXTINT);
+	       (!(lint0 & LVT_MASKED) && (lint0 >> LVT_MODE_SHIFT & 7) == DELIVER_EXTINT);
 }
 
 int apic_pending(struct dbt_vp *vp)
@@ -281,8 +284,8 @@ static void request(struct dbt_vp *vp, uint32_t what)
 static void deliver_to(struct dbt_vp *vp, const struct message *message, struct dbt_vp *source)
 {
 	switch (message->mode) {
-	case MODE_FIXED:
-	case MODE_LOWEST:
+	case DELIVER_FIXED:
+	case DELIVER_LOWEST:
 		if (!takes_interrupts(vp))
 			return;
 		accept(vp, message->vector, message->level);
@@ -291,9 +294,9 @@ static void deliver_to(struct dbt_vp *vp, const struct message *message, struct 
 		else
 			dbt_kick(vp);
 		return;
-	case MODE_NMI: request(vp, REQ_NMI); return;
-	case MODE_INIT: request(vp, REQ_INIT); return;
-	case MODE_SIPI:
+	case DELIVER_NMI: request(vp, REQ_NMI); return;
+	case DELIVER_INIT: request(vp, REQ_INIT); return;
+	case DELIVER_SIPI:
 		atomic_store(&vp->sipi_vector, message->vector);
 		request(vp, REQ_SIPI);
 		return;
@@ -328,12 +331,12 @@ static void deliver(struct dbt_partition *part, const struct message *message,
 			continue;
 		if (everyone ? !(load_base(vp) & APIC_BASE_ENABLE) : !matches(vp, message))
 			continue;
-		if (message->mode != MODE_LOWEST)
+		if (message->mode != DELIVER_LOWEST)
 			deliver_to(vp, message, source);
 		else if (takes_interrupts(vp))
 			candidates |= BIT(i);
 	}
-	if (message->mode == MODE_LOWEST)
+	if (message->mode == DELIVER_LOWEST)
 		deliver_lowest(part, message, source, candidates);
 }
 
@@ -389,13 +392,13 @@ static void send_ipi(struct dbt_vp *vp, uint32_t low, uint32_t destination)
 		.mode = low >> 8 & 7,
 		.vector = low,
 	};
-	bool fixed = message.mode == MODE_FIXED || message.mode == MODE_LOWEST;
+	bool fixed = message.mode == DELIVER_FIXED || message.mode == DELIVER_LOWEST;
 
 	if (fixed && message.vector < 16) {
 		raise_error(vp, ESR_SEND_VECTOR);
 		return;
 	}
-	if (message.mode == MODE_INIT && (low & ICR_LEVEL) && !(low & ICR_ASSERT))
+	if (message.mode == DELIVER_INIT && (low & ICR_LEVEL) && !(low & ICR_ASSERT))
 		return; /* INIT level de-assert: nothing, since the Pentium 4 */
 	switch (low >> 18 & 3) {
 	case TO_DESTINATION: deliver_message(part, &message, vp); return;
@@ -667,7 +670,7 @@ static void reset_registers(struct dbt_vp *vp)
 	 * the 8259 to work (Intel MP specification, "Virtual Wire Mode"). KVM does the same.
 	 */
 	if (vp->vp.index == 0)
-		store_word(&apic->lvt[LVT_LINT0], MODE_EXTINT << LVT_MODE_SHIFT);
+		store_word(&apic->lvt[LVT_LINT0], DELIVER_EXTINT << LVT_MODE_SHIFT);
 }
 
 static void store_base(struct dbt_vp *vp, uint64_t base)
