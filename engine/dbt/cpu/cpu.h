@@ -25,6 +25,11 @@ struct cpu_args {
 	uint8_t seg;           /* enum vp_segment_index of the memory operand, override applied */
 	uint16_t imm16;        /* low 16 bits of the immediate (ENTER: nesting level; far pointer: selector) */
 };
+/*
+ * Segment registers are numbered as enum vp_segment_index. MOV Sreg, PUSH Sreg and POP Sreg have it
+ * in @reg; LES, LSS, LDS, LFS and LGS (load_far_pointer) have their general register in @reg and the
+ * segment register in @imm16. RETF has the bytes to drop in @imm16.
+ */
 #define CPU_ARG_MEM   1u /* the r/m operand is memory; @value is its linear address */
 #define CPU_ARG_REP   2u /* F3 */
 #define CPU_ARG_REPNE 4u /* F2 */
