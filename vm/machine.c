@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cpuid.h"
+#include "cpuid_policy.h"
 #include "size.h"
 
 #define HV_MSR_FIRST 0x40000000u

@@ -1,5 +1,5 @@
 /*
- * cpuid_test.c - all places that speak of topology agree
+ * cpuid_policy_test.c - all places that speak of topology agree
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "cpuid.h"
+#include "cpuid_policy.h"
 
 /* A host with 24 processors in 12 cores, Intel's and AMD's leaves at once. */
 static size_t host_leaves(struct cpuid_leaf *leaves)

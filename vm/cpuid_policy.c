@@ -1,12 +1,12 @@
 /*
- * cpuid.c - topology leaves for one socket of N single-threaded cores
+ * cpuid_policy.c - topology leaves for one socket of N single-threaded cores
  *
  * APIC ids are VP indexes, so the core part of an id has ceil(log2(N)) bits. All places that
  * speak of topology must agree, or a guest's scheduler sees nonsense: leaf 1 (EBX[23:16], HTT),
  * 4, 0xb, 0x1f, 0x80000001 (CmpLegacy), 0x80000008 (ECX), 0x8000001d and 0x8000001e. Sources:
  * Intel SDM vol. 2 "CPUID", AMD APM vol. 3 appendix E.
  */
-#include "cpuid.h"
+#include "cpuid_policy.h"
 
 #define LEAF1_ECX_HYPERVISOR BIT(31)
 #define LEAF1_EDX_HTT        BIT(28)

@@ -1,10 +1,10 @@
 /*
- * cpuid.h - the CPUID policy: what of an engine's abilities a guest is shown
+ * cpuid_policy.h - the CPUID policy: what of an engine's abilities a guest is shown
  *
  * Pure functions; any thread.
  */
-#ifndef VM_CPUID_H
-#define VM_CPUID_H
+#ifndef VM_CPUID_POLICY_H
+#define VM_CPUID_POLICY_H
 
 #include "partition.h"
 

@@ -1,0 +1,27 @@
+/*
+ * run_options.h - the commands' options after parsing; commands.c has the rows that fill them
+ */
+#ifndef CLI_RUN_OPTIONS_H
+#define CLI_RUN_OPTIONS_H
+
+#include "command.h"
+
+struct run_options {
+	const char *kernel, *append, *accel, *serial;
+	struct option_files initrds;
+	uint64_t memory_bytes;
+	struct option_number cpus, debug_exit;
+	unsigned int trace;
+	bool no_reboot, stats, verbose;
+};
+static_assert(sizeof(struct run_options) <= COMMAND_OPTIONS_BYTES, "COMMAND_OPTIONS_BYTES is too small");
+
+struct host_options {
+	bool json;
+};
+
+struct help_options {
+	bool man;
+};
+
+#endif
