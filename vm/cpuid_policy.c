@@ -21,7 +21,7 @@ struct topology {
 	unsigned int id_bits;
 };
 
-struct cpuid_leaf *cpuid_find(struct cpuid_leaf *leaves, size_t count, uint32_t leaf,
+struct cpuid_leaf *cpuid_policy_find(struct cpuid_leaf *leaves, size_t count, uint32_t leaf,
 			      uint32_t subleaf)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -144,21 +144,21 @@ static size_t add_topology_leaf(struct cpuid_leaf *leaves, size_t count, uint32_
 /* An engine may leave it out as being the host's; with TOPOEXT the guest looks there. */
 static size_t add_amd_identifiers(struct cpuid_leaf *leaves, size_t count)
 {
-	const struct cpuid_leaf *ext_1 = cpuid_find(leaves, count, 0x80000001, 0);
+	const struct cpuid_leaf *ext_1 = cpuid_policy_find(leaves, count, 0x80000001, 0);
 
 	if (!ext_1 || !(ext_1->ecx & EXT1_ECX_TOPOEXT) || count == PARTITION_MAX_CPUID ||
-	    cpuid_find(leaves, count, LEAF_AMD_IDENTIFIERS, 0))
+	    cpuid_policy_find(leaves, count, LEAF_AMD_IDENTIFIERS, 0))
 		return count;
 	leaves[count] = (struct cpuid_leaf){ .leaf = LEAF_AMD_IDENTIFIERS };
 	return count + 1;
 }
 
-size_t cpuid_apply_policy(struct cpuid_leaf leaves[PARTITION_MAX_CPUID], size_t count,
+size_t cpuid_policy_apply(struct cpuid_leaf leaves[PARTITION_MAX_CPUID], size_t count,
 			  unsigned int vp_count)
 {
 	static const uint32_t topology_leaves[] = { 0xb, 0x1f };
 	struct topology topology = { .vp_count = vp_count };
-	const struct cpuid_leaf *leaf_0 = cpuid_find(leaves, count, 0, 0);
+	const struct cpuid_leaf *leaf_0 = cpuid_policy_find(leaves, count, 0, 0);
 	uint32_t max_leaf = leaf_0 ? leaf_0->eax : 0;
 
 	while (BIT(topology.id_bits) < vp_count)

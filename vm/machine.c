@@ -69,7 +69,7 @@ static int make_partition(struct build *build)
 	int r;
 
 	memset(leaves, 0, sizeof(leaves));
-	config.cpuid_count = cpuid_apply_policy(leaves, engine->supported_cpuid(leaves),
+	config.cpuid_count = cpuid_policy_apply(leaves, engine->supported_cpuid(leaves),
 						config.vp_count);
 	r = partition_new(engine, &config, &build->machine->part);
 	if (r < 0)
