@@ -92,8 +92,8 @@ int chipset_save(struct chipset *chipset, uint8_t **ret_bytes, size_t *ret_count
  * chipset_restore() - put the state of such a stream, which may be anything, into the devices
  * The machine must have the devices that the stream names; devices and fields that the stream
  * does not name take their power-on state. Any thread, while no VP runs.
- * Returns: 0; -EINVAL damaged, impossible, or of another machine (all devices are then in their
- *          power-on state); -ENOTSUP a stream or field newer than this program; -ENOMEM.
+ * Returns: 0; -EINVAL damaged, impossible, or of another machine; -ENOTSUP a stream or field newer
+ *          than this program; -ENOMEM. The machine is then as it was before.
  */
 int chipset_restore(struct chipset *chipset, const uint8_t *bytes, size_t count);
 

@@ -451,7 +451,7 @@ static int rtc_rebuild(struct device *dev)
 	if (rtc->index > 0x7f || (rtc->cmos[REG_A] & A_UIP) || rtc->cmos[REG_D] != D_VALID ||
 	    (rtc->cmos[REG_C] & ~(C_IRQF | C_EVENTS)) || rtc->seen_ns > INT64_MAX)
 		return -EINVAL;
-	catch_up(rtc);
+	update_line(rtc);
 	schedule(rtc);
 	return 0;
 }

@@ -140,8 +140,10 @@ static struct device *find_device(const struct chipset *chipset, const struct st
 {
 	for (size_t i = 0; i < chipset->device_count; i++) {
 		struct device *dev = chipset->devices[i];
+		char name[sizeof(section->name)] = "";
 
-		if (dev->class->state && strncmp(dev->class->name, section->name, 16) == 0 &&
+		strncpy(name, dev->class->name, sizeof(name) - 1);
+		if (dev->class->state && !memcmp(name, section->name, sizeof(name)) &&
 		    instance_of(chipset, dev) == section->instance)
 			return dev;
 	}
@@ -236,20 +238,39 @@ static int rebuild_all(struct chipset *chipset)
 	return r;
 }
 
-int chipset_restore(struct chipset *chipset, const uint8_t *bytes, size_t count)
+static int restore_locked(struct chipset *chipset, const uint8_t *bytes, size_t count)
 {
 	struct reader reader = {bytes, count};
+	int r = restore_fields(chipset, &reader);
+
+	return r < 0 ? r : rebuild_all(chipset);
+}
+
+/* With what is there now as a backup: a refused stream may have changed any field before. */
+static int restore_or_keep(struct chipset *chipset, const uint8_t *bytes, size_t count)
+{
+	uint8_t *backup;
+	size_t backup_count;
+	int r = save_locked(chipset, &backup, &backup_count);
+
+	if (r < 0)
+		return r;
+	r = restore_locked(chipset, bytes, count);
+	if (r < 0 && restore_locked(chipset, backup, backup_count) < 0)
+		chipset_reset_locked(chipset);
+	free(backup);
+	return r;
+}
+
+int chipset_restore(struct chipset *chipset, const uint8_t *bytes, size_t count)
+{
 	bool clock_ran;
 	int r;
 
 	chipset_lock(chipset);
 	clock_ran = chipset->clock_runs;
 	chipset_stop_clock_locked(chipset); /* the stream's clock replaces it; no timer meanwhile */
-	r = restore_fields(chipset, &reader);
-	if (r == 0)
-		r = rebuild_all(chipset);
-	if (r < 0)
-		chipset_reset_locked(chipset);
+	r = restore_or_keep(chipset, bytes, count);
 	if (clock_ran)
 		chipset_start_clock_locked(chipset);
 	chipset_unlock(chipset);

@@ -438,8 +438,6 @@ static int uart_rebuild(struct device *dev)
 	    (uart->errors & ~LSR_ERRORS) || (uart->modem_deltas & 0xf0) ||
 	    uart->modem != modem_inputs(uart))
 		return -EINVAL;
-	uart->output_blocked = false;
-	uart->out_count = 0;
 	uart->input_waits = true;
 	ask_for_input(uart);
 	update_line(uart);
