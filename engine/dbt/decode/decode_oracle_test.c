@@ -8,7 +8,8 @@
  *
  * Where the two differ on purpose, a function with a comment says so: unsupported(),
  * refused_on_purpose(), zydis_invents_a_base(), expected_register_use(), is_vector_test(),
- * may_keep_flags(), memory_size_differs_on_purpose(), operand_size_differs_on_purpose().
+ * undefined_flags_are_written(), zydis_forgets_flags(), may_keep_flags(),
+ * memory_size_differs_on_purpose(), operand_size_differs_on_purpose().
  */
 #include <stdarg.h>
 #include <setjmp.h>
@@ -439,6 +440,38 @@ static bool is_vector_test(const struct insn *insn)
 	       (insn->opcode == 0x17 || insn->opcode == 0x0e || insn->opcode == 0x0f);
 }
 
+/*
+ * Undefined flags: all known processors write something after logical operations and shifts; after
+ * the rest some leave them alone, so the rows do not call them written.
+ */
+static bool undefined_flags_are_written(const struct sample *sample)
+{
+	switch (sample->zydis.mnemonic) {
+	case ZYDIS_MNEMONIC_AND:
+	case ZYDIS_MNEMONIC_OR:
+	case ZYDIS_MNEMONIC_XOR:
+	case ZYDIS_MNEMONIC_TEST:
+	case ZYDIS_MNEMONIC_ROL:
+	case ZYDIS_MNEMONIC_ROR:
+	case ZYDIS_MNEMONIC_RCL:
+	case ZYDIS_MNEMONIC_RCR:
+	case ZYDIS_MNEMONIC_SHL:
+	case ZYDIS_MNEMONIC_SHR:
+	case ZYDIS_MNEMONIC_SAR:
+	case ZYDIS_MNEMONIC_SHLD:
+	case ZYDIS_MNEMONIC_SHRD: return true;
+	default: return false;
+	}
+}
+
+/* Zydis 4.0 has AF as undefined after SBB, CF and OF after BEXTR: both manuals define them. */
+static uint32_t zydis_forgets_flags(const struct sample *sample)
+{
+	if (sample->zydis.mnemonic == ZYDIS_MNEMONIC_SBB)
+		return FLAG_AF;
+	return sample->zydis.mnemonic == ZYDIS_MNEMONIC_BEXTR ? FLAG_CF | FLAG_OF : 0;
+}
+
 /* Helpers have the flags in memory: nothing depends on their rows. */
 static void compare_flags(struct tally *tally, const struct sample *sample)
 {
@@ -450,8 +483,10 @@ static void compare_flags(struct tally *tally, const struct sample *sample)
 		return;
 	if (flags) {
 		read = flags->tested & FLAGS_ARITH;
-		written = (flags->modified | flags->set_0 | flags->set_1 | flags->undefined) &
-			  FLAGS_ARITH;
+		written = (flags->modified | flags->set_0 | flags->set_1) & FLAGS_ARITH;
+		if (undefined_flags_are_written(sample))
+			written |= flags->undefined & FLAGS_ARITH;
+		written |= zydis_forgets_flags(sample);
 	}
 	if (is_vector_test(insn))
 		written = FLAGS_ARITH;

@@ -251,7 +251,6 @@ static void what_is_copied_is_64_bit_code(void **state)
 	CHECK_ALL(sentences);
 }
 
-#define ALL_BUT_ZF (FLAGS_ARITH & ~FLAG_ZF)
 
 static void flags_are_exact(void **state)
 {
@@ -269,8 +268,11 @@ static void flags_are_exact(void **state)
 		{ "ROL writes CF and OF", IN_64, "c1 c0 01", OK,
 		  { HAS(flags_read, 0), HAS(flags_written, FLAG_CF | FLAG_OF) } },
 		{ "RCL reads CF", IN_64, "d1 d0", OK, { HAS(flags_read, FLAG_CF) } },
-		{ "BT keeps ZF", IN_64, "0f ba e0 01", OK,
-		  { IS_COPY, HAS(flags_written, ALL_BUT_ZF), HAS(rm_use, USE_READ) } },
+		{ "BT may keep all but CF", IN_64, "0f ba e0 01", OK,
+		  { IS_COPY, HAS(flags_written, FLAG_CF), HAS(rm_use, USE_READ) } },
+		{ "so may IMUL all but CF and OF", IN_64, "0f af c1", OK,
+		  { HAS(flags_written, FLAG_CF | FLAG_OF) } },
+		{ "DIV may keep all", IN_64, "f7 f1", OK, { HAS(flags_written, 0) } },
 		{ "repeated SCAS may keep them", IN_64, "f2 ae", OK,
 		  { IS_HELPER(scas), HAS(repne, true), HAS(flags_read, FLAGS_ARITH) } },
 		{ "single SCAS does not", IN_64, "ae", OK, { HAS(flags_read, 0) } },

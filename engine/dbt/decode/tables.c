@@ -7,8 +7,10 @@
  * BY_...() is a cell that splits. An empty cell is an invalid opcode. Prefix bytes, 0F, REX and the
  * VEX escapes have no rows: decode.c takes them off first.
  *
- * Flags that the manuals leave undefined count as written. Flags of helpers matter only where the
- * helper reads or writes them as its purpose (PUSHF, DAA, SCAS).
+ * Flags that the manuals leave undefined count as written where every known processor gives them
+ * some value: after logical operations, shifts and rotates. Elsewhere (multiply, divide, bit scans
+ * and tests, BMI) some processors leave them alone, so they must arrive there: not written. Flags of
+ * helpers matter only where the helper reads or writes them as its purpose (PUSHF, DAA, SCAS).
  */
 #include "rows.h"
 
@@ -97,8 +99,8 @@
 #define GROUP3(E, I)                                                                               \
 	BY_REG(OP(test, R, (E, I), WRITES(ALL)), OP(test, R, (E, I), WRITES(ALL)),                 \
 	       OP(not, RW, (E), RULES(LOCKABLE)), OP(neg, RW, (E), RULES(LOCKABLE), WRITES(ALL)),  \
-	       OP(mul, R, (E), WRITES(ALL)), OP(imul, R, (E), WRITES(ALL)),                        \
-	       OP(div, R, (E), WRITES(ALL)), OP(idiv, R, (E), WRITES(ALL)))
+	       OP(mul, R, (E), WRITES(CF | OF)), OP(imul, R, (E), WRITES(CF | OF)),                \
+	       OP(div, R, (E)), OP(idiv, R, (E)))
 
 #define INC(E) OP(inc, RW, (E), RULES(LOCKABLE), WRITES(ALL & ~CF))
 #define DEC(E) OP(dec, RW, (E), RULES(LOCKABLE), WRITES(ALL & ~CF))
@@ -120,10 +122,10 @@
 #define CMOVCC(opcode, cc, flags) [opcode] = OP(cmov##cc, RW, (Gv, Ev), READS(flags))
 
 #define BIT_TEST(name, uses, rules)                                                                \
-	BY_MOD(OP(name, uses, (Ev, Gv), RULES(rules), SPECIAL(BT_MEM), WRITES(ALL & ~ZF)),         \
-	       OP(name, uses, (Ev, Gv), WRITES(ALL & ~ZF)))
+	BY_MOD(OP(name, uses, (Ev, Gv), RULES(rules), SPECIAL(BT_MEM), WRITES(CF)),                \
+	       OP(name, uses, (Ev, Gv), WRITES(CF)))
 #define BIT_TEST_IMM(name, uses, rules)                                                            \
-	OP(name, uses, (Ev, Ib), RULES(rules), WRITES(ALL & ~ZF))
+	OP(name, uses, (Ev, Ib), RULES(rules), WRITES(CF))
 
 /* x87 */
 #define F(name_, uses_, operand_, ...)                                                             \
@@ -312,9 +314,9 @@ const struct opcode_row opcode_maps[4][256] = {
 	[0x62] = OP(bound, R, (Gv, Ma), RULES(I64), HELPER(bound)),
 	[0x63] = BY_MODE(OP(arpl, RW, (Ew, Gw), HELPER(arpl), WRITES(ZF)), OP(movsxd, W, (Gv, Ez))),
 	[0x68] = OP(push, R, (Iz), RULES(D64), SPECIAL(PUSH)),
-	[0x69] = OP(imul, W, (Gv, Ev, Iz), WRITES(ALL)),
+	[0x69] = OP(imul, W, (Gv, Ev, Iz), WRITES(CF | OF)),
 	[0x6a] = OP(push, R, (sIb), RULES(D64), SPECIAL(PUSH)),
-	[0x6b] = OP(imul, W, (Gv, Ev, sIb), WRITES(ALL)),
+	[0x6b] = OP(imul, W, (Gv, Ev, sIb), WRITES(CF | OF)),
 	[0x6c] = OP(insb, R, (Yb), HELPER(ins)),
 	[0x6d] = OP(ins, R, (Yz), HELPER(ins)),
 	[0x6e] = OP(outsb, R, (Xb), HELPER(outs)),
@@ -574,7 +576,7 @@ const struct opcode_row opcode_maps[4][256] = {
 	[0xac] = OP(shrd, RW, (Ev, Gv, Ib), RULES(COUNT_IMM), WRITES(ALL)),
 	[0xad] = OP(shrd, RW, (Ev, Gv), READS(ALL), WRITES(ALL)),
 	[0xae] = BY_MOD(GROUP15_MEM, GROUP15_REG),
-	[0xaf] = OP(imul, RW, (Gv, Ev), WRITES(ALL)),
+	[0xaf] = OP(imul, RW, (Gv, Ev), WRITES(CF | OF)),
 	[0xb0] = OP(cmpxchg, RW, (Eb, Gb), RULES(LOCKABLE), WRITES(ALL)),
 	[0xb1] = OP(cmpxchg, RW, (Ev, Gv), RULES(LOCKABLE), WRITES(ALL)),
 	[0xb2] = OP(lss, W, (Gv, Mp, rSS), HELPER(load_far_pointer)),
@@ -590,10 +592,10 @@ const struct opcode_row opcode_maps[4][256] = {
 			BIT_TEST_IMM(btc, RW, LOCKABLE)),
 	[0xbb] = BIT_TEST(btc, RW, LOCKABLE),
 	/* BSF, BSR: a source of 0 leaves the destination, on every processor that matters. */
-	[0xbc] = BY_PREFIX(OP(bsf, RW, (Gv, Ev), WRITES(ALL)), OP(bsf, RW, (Gv, Ev), WRITES(ALL)),
-			   OP(tzcnt, W, (Gv, Ev), WRITES(ALL)), OP(bsf, RW, (Gv, Ev), WRITES(ALL))),
-	[0xbd] = BY_PREFIX(OP(bsr, RW, (Gv, Ev), WRITES(ALL)), OP(bsr, RW, (Gv, Ev), WRITES(ALL)),
-			   OP(lzcnt, W, (Gv, Ev), WRITES(ALL)), OP(bsr, RW, (Gv, Ev), WRITES(ALL))),
+	[0xbc] = BY_PREFIX(OP(bsf, RW, (Gv, Ev), WRITES(ZF)), OP(bsf, RW, (Gv, Ev), WRITES(ZF)),
+			   OP(tzcnt, W, (Gv, Ev), WRITES(CF | ZF)), OP(bsf, RW, (Gv, Ev), WRITES(ZF))),
+	[0xbd] = BY_PREFIX(OP(bsr, RW, (Gv, Ev), WRITES(ZF)), OP(bsr, RW, (Gv, Ev), WRITES(ZF)),
+			   OP(lzcnt, W, (Gv, Ev), WRITES(CF | ZF)), OP(bsr, RW, (Gv, Ev), WRITES(ZF))),
 	[0xbe] = OP(movsx, W, (Gv, Eb)),
 	[0xbf] = OP(movsx, W, (Gv, Ew)),
 	[0xc0] = OP(xadd, RW_RW, (Eb, Gb), RULES(LOCKABLE), WRITES(ALL)),
@@ -745,12 +747,12 @@ const struct opcode_row opcode_maps[4][256] = {
 	FMA(0x96, 132),
 	FMA(0xa6, 213),
 	FMA(0xb6, 231),
-	[0xc8] = ONLY_NP(S(sha1nexte, RW, (Vx, Wx), 0)),
-	[0xc9] = ONLY_NP(S(sha1msg1, RW, (Vx, Wx), 0)),
-	[0xca] = ONLY_NP(S(sha1msg2, RW, (Vx, Wx), 0)),
-	[0xcb] = ONLY_NP(S(sha256rnds2, RW, (Vx, Wx), 0)),
-	[0xcc] = ONLY_NP(S(sha256msg1, RW, (Vx, Wx), 0)),
-	[0xcd] = ONLY_NP(S(sha256msg2, RW, (Vx, Wx), 0)),
+	[0xc8] = ONLY_NP(S(sha1nexte, RW, (Vx, Wx), UNALIGNED)),
+	[0xc9] = ONLY_NP(S(sha1msg1, RW, (Vx, Wx), UNALIGNED)),
+	[0xca] = ONLY_NP(S(sha1msg2, RW, (Vx, Wx), UNALIGNED)),
+	[0xcb] = ONLY_NP(S(sha256rnds2, RW, (Vx, Wx), UNALIGNED)),
+	[0xcc] = ONLY_NP(S(sha256msg1, RW, (Vx, Wx), UNALIGNED)),
+	[0xcd] = ONLY_NP(S(sha256msg2, RW, (Vx, Wx), UNALIGNED)),
 	[0xcf] = ONLY_66(V(gf2p8mulb, W, (Vx, Hx, Wx), W0)),
 	[0xdb] = ONLY_66(V(aesimc, W, (Vx, Wx), L0)),
 	[0xdc] = VEC_66(aesenc),
@@ -761,18 +763,18 @@ const struct opcode_row opcode_maps[4][256] = {
 			   OP(crc32, RW, (Gy, Eb))),
 	[0xf1] = BY_PREFIX(OP(movbe, W, (Mv, Gv)), OP(movbe, W, (Mv, Gv)), NONE,
 			   OP(crc32, RW, (Gy, Ev))),
-	[0xf2] = ONLY_NP(BMI(andn, W, (Gy, By, Ey), WRITES(ALL))),
-	[0xf3] = ONLY_NP(BY_REG(NONE, BMI(blsr, W, (By, Ey), WRITES(ALL)),
-				BMI(blsmsk, W, (By, Ey), WRITES(ALL)),
-				BMI(blsi, W, (By, Ey), WRITES(ALL)),
+	[0xf2] = ONLY_NP(BMI(andn, W, (Gy, By, Ey), WRITES(ALL & ~(AF | PF)))),
+	[0xf3] = ONLY_NP(BY_REG(NONE, BMI(blsr, W, (By, Ey), WRITES(ALL & ~(AF | PF))),
+				BMI(blsmsk, W, (By, Ey), WRITES(ALL & ~(AF | PF))),
+				BMI(blsi, W, (By, Ey), WRITES(ALL & ~(AF | PF))),
 				NONE, NONE, NONE, NONE)),
-	[0xf5] = BY_PREFIX(BMI(bzhi, W, (Gy, Ey, By), WRITES(ALL)), NONE,
+	[0xf5] = BY_PREFIX(BMI(bzhi, W, (Gy, Ey, By), WRITES(ALL & ~(AF | PF))), NONE,
 			   BMI(pext, W, (Gy, By, Ey)),
 			   BMI(pdep, W, (Gy, By, Ey))),
 	[0xf6] = BY_PREFIX(NONE, OP(adcx, RW, (Gy, Ey), READS(CF), WRITES(CF)),
 			   OP(adox, RW, (Gy, Ey), READS(OF), WRITES(OF)),
 			   BMI(mulx, W_W, (Gy, By, Ey))),
-	[0xf7] = BY_PREFIX(BMI(bextr, W, (Gy, Ey, By), WRITES(ALL)), BMI(shlx, W, (Gy, Ey, By)),
+	[0xf7] = BY_PREFIX(BMI(bextr, W, (Gy, Ey, By), WRITES(CF | ZF | OF)), BMI(shlx, W, (Gy, Ey, By)),
 			   BMI(sarx, W, (Gy, Ey, By)), BMI(shrx, W, (Gy, Ey, By)))
 },
 
@@ -816,7 +818,7 @@ const struct opcode_row opcode_maps[4][256] = {
 	[0x61] = ONLY_66(V(pcmpestri, R, (Vx, Wx, Ib, rAXy), L0 | UNALIGNED, WRITES(ALL))),
 	[0x62] = ONLY_66(V(pcmpistrm, R, (Vx, Wx, Ib), L0 | UNALIGNED, WRITES(ALL))),
 	[0x63] = ONLY_66(V(pcmpistri, R, (Vx, Wx, Ib), L0 | UNALIGNED, WRITES(ALL))),
-	[0xcc] = ONLY_NP(S(sha1rnds4, RW, (Vx, Wx, Ib), 0)),
+	[0xcc] = ONLY_NP(S(sha1rnds4, RW, (Vx, Wx, Ib), UNALIGNED)),
 	[0xce] = ONLY_66(V(gf2p8affineqb, W, (Vx, Hx, Wx, Ib), W1)),
 	[0xcf] = ONLY_66(V(gf2p8affineinvqb, W, (Vx, Hx, Wx, Ib), W1)),
 	[0xdf] = ONLY_66(V(aeskeygenassist, W, (Vx, Wx, Ib), L0)),
