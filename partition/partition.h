@@ -284,7 +284,9 @@ int partition_remove_doorbell(struct partition *part, const struct doorbell *bel
 
 /*
  * partition_get_dirty() - pages of [gpa, gpa + bytes) that the guest wrote since the last call
- * The range is one mapping made with MAP_GPA_DIRTY; one bit a page; the log is cleared.
+ * The range is one mapping made with MAP_GPA_DIRTY; one bit a page; the log is cleared. @bitmap has
+ * a bit for every page, rounded up to whole words. Pages that were only read may be among them
+ * when an engine makes a page writable at its first use.
  * Returns: 0; -ENOTSUP; -ENOENT.
  */
 int partition_get_dirty(struct partition *part, gpa_t gpa, uint64_t bytes, uint64_t *bitmap);

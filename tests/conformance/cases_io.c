@@ -155,7 +155,9 @@ bool case_accesses_across_pages_are_split(struct rig *rig)
 	TRY(rig_mmio_read(rig, MMIO_AT, 4, 0xaabbccdd));
 	TRY(rig_done(rig));
 	TRY(EXPECT_EQ(rig, "qword across pages", rig_u64(rig, DATA_AT), 0x1122334455667788));
-	TRY(EXPECT_EQ(rig, "first page", rig_u32(rig, SPLIT_LOW + 0xffc) >> 8, 0x667888 - 0x100 + 0x0));
+	TRY(EXPECT_EQ(rig, "sum across pages", rig_u64(rig, DATA_AT + 8), 0x44556678));
+	TRY(EXPECT_EQ(rig, "first page", rig_u32(rig, SPLIT_LOW + 0xffc), 0x66788800));
+	TRY(EXPECT_EQ(rig, "second page", rig_u32(rig, SPLIT_HIGH), 0x22334455));
 	TRY(EXPECT_EQ(rig, "across RAM and nothing", rig_u64(rig, DATA_AT + 16), 0xaabbccdd55667788));
 	return EXPECT_EQ(rig, "RAM part", rig_u32(rig, SPLIT_HIGH + 0xffc), 0x55667788);
 }
@@ -233,10 +235,10 @@ bool case_engine_msrs_do_not_exit(struct rig *rig)
 
 	TRY(rig_start(rig, 0, msr_engine));
 	TRY(rig_report(rig, 0x55667788));
-	TRY(rig_report(rig, 0x11223344));
+	TRY(rig_report(rig, 0xffff8122));
 	TRY(rig_done(rig));
 	TRY(rig_ok(rig, "vp_get_state", vp_get_state(rig->vp[0], &state)));
-	return EXPECT_EQ(rig, "LSTAR", state.lstar, 0x1122334455667788);
+	return EXPECT_EQ(rig, "LSTAR", state.lstar, 0xffff812255667788);
 }
 
 bool case_hypercall_has_registers_both_ways(struct rig *rig)
@@ -333,20 +335,19 @@ bool case_dirty_log_names_written_pages_once(struct rig *rig)
 	TRY(EXPECT_EQ(rig, "log of a mapping without one",
 		      partition_get_dirty(rig->part, 0, RAM_BYTES, bitmap), (uint64_t)-ENOENT));
 	TRY(rig_start(rig, 0, dirty));
+	TRY(rig_pio_read(rig, 0x81, 1, 1));
 	for (unsigned int round = 0; round < 3; round++) {
-		TRY(rig_pio_read(rig, 0x81, 1, 1));
-		TRY(rig_run(rig, 0));
+		TRY(rig_pio_read(rig, 0x81, 1, 1)); /* once through the writes */
 		TRY(rig_ok(rig, "partition_get_dirty",
 			   partition_get_dirty(rig->part, EXTRA_AT, bytes, bitmap)));
-		TRY(EXPECT_EQ(rig, "pages 0 to 63", bitmap[0], 0x61));
+		/* page 32 was only read: an engine may name it the first time */
+		TRY(EXPECT_EQ(rig, "pages 0 to 63", round ? bitmap[0] : bitmap[0] & ~BIT(32), 0x61));
 		TRY(EXPECT_EQ(rig, "pages 64 to 127", bitmap[1], BIT(100 - 64)));
 		TRY(EXPECT_EQ(rig, "other pages", bitmap[2] | bitmap[3], 0));
 		TRY(rig_ok(rig, "partition_get_dirty",
 			   partition_get_dirty(rig->part, EXTRA_AT, bytes, bitmap)));
 		TRY(EXPECT_EQ(rig, "pages the second time",
 			      bitmap[0] | bitmap[1] | bitmap[2] | bitmap[3], 0));
-		rig->exit[0].pio.data = 1;
-		/* the answer above restarts the loop: its next read is consumed here */
 	}
 	return true;
 }

@@ -85,12 +85,14 @@ END ipi_send
 PAYLOAD ipi_receive
 	X2APIC_ON
 	movl $1, DATA_AT
-	sti
-1:	cmpl $0, IRQ_COUNTS + 4*0x40
+1:	cli
+	cmpl $0, IRQ_COUNTS + 4*0x40
 	jne 2f
+	sti
 	hlt
 	jmp 1b
-2:	movl $2, DATA_AT
+2:	sti
+	movl $2, DATA_AT
 3:	cmpl $0, IRQ_COUNTS + 4*0x41
 	jne 4f
 	pause
@@ -110,7 +112,7 @@ PAYLOAD init_sipi
 	DONE
 END init_sipi
 
-	/* Arms the timer in TSC-deadline mode and waits for it. */
+/* Arms the timer in TSC-deadline mode and waits for it. */
 PAYLOAD tsc_deadline
 	X2APIC_ON
 	WRITE_MSR 0x832, 0x40040
@@ -204,7 +206,9 @@ PAYLOAD level
 	out %al, $0x80
 	sti
 	hlt
+	cli
 	out %al, $0x80
+	sti
 	hlt
 	cli
 	REPORT_COUNTS

@@ -76,14 +76,28 @@ PAYLOAD vectors
 	DONE
 END vectors
 
-PAYLOAD avx
+PAYLOAD xsetbv
+	xor %r15d, %r15d
 	mov %cr4, %rax
 	or $0x40000, %rax
 	mov %rax, %cr4
 	xor %ecx, %ecx
+	xgetbv
+	REPORT
 	xor %edx, %edx
 	mov $7, %eax
 	xsetbv
+	REPORT
+	xgetbv
+	REPORT
+	xor %edx, %edx
+	mov $6, %eax	/* without x87: impossible */
+	FAULTS xsetbv
+	DONE
+END xsetbv
+
+/* CR4 and XCR0 allow AVX from the start. */
+PAYLOAD avx
 	mov $DATA_AT, %ebx
 	.irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
 	vmovdqu \n*32(%rbx), %ymm\n
@@ -209,7 +223,8 @@ PAYLOAD compute
 	paddq %xmm7, %xmm0
 	pxor %xmm0, %xmm15
 	paddd %xmm15, %xmm7
-	cmpl $0x180000, DATA_AT
+	mov DATA_AT, %ecx
+	cmp DATA_AT + 8, %ecx	/* the host sets the end once it has cancelled a run */
 	jne 1b
 	add %r15, %rax
 	xor %rax, %r9

@@ -182,7 +182,7 @@ PAYLOAD msr_unknown
 END msr_unknown
 
 PAYLOAD msr_engine
-	WRITE_MSR 0xc0000082, 0x55667788, 0x11223344
+	WRITE_MSR 0xc0000082, 0x55667788, 0xffff8122
 	mov $0xc0000082, %ecx
 	rdmsr
 	REPORT

@@ -181,6 +181,8 @@ static bool create_partition(struct rig *rig, unsigned int vps)
 	};
 
 	TRY(rig_ok(rig, "partition_new", partition_new(rig->engine, &config, &rig->part)));
+	if (getenv("CONFORMANCE_TRACE"))
+		partition_set_trace(rig->part, PARTITION_TRACE_EXITS);
 	TRY(rig_ok(rig, "guest_memory_new", guest_memory_new(RAM_BYTES, &rig->memory)));
 	fill_memory(rig);
 	TRY(rig_ok(rig, "partition_map_gpa",
@@ -285,14 +287,15 @@ static bool surprise(struct rig *rig, unsigned int index, const char *expected)
 	struct vp_regs regs = {0};
 
 	vp_get_regs(rig->vp[index], &regs);
-	if (exit->reason == VP_EXIT_PIO && exit->pio.port == PORT_UNEXPECTED)
-		return rig_fail(rig,
-				"expected %s, but exception %u came at %#" PRIx64 ", error %#" PRIx64
-				", cr2 %#" PRIx64,
-				expected, exit->pio.data, rig_u64(rig, FAULTS_AT + 16),
-				rig_u64(rig, FAULTS_AT + 8), rig_u64(rig, FAULTS_AT + 24));
 	return rig_fail(rig, "expected %s, got %s, at rip %#" PRIx64, expected,
 			describe(exit, text, sizeof(text)), regs.rip);
+}
+
+static uint64_t last_fault(struct rig *rig, unsigned int member)
+{
+	uint64_t number = MIN(rig_u64(rig, FAULT_COUNT) - 1, 31);
+
+	return rig_u64(rig, FAULTS_AT + FAULT_BYTES * number + member);
 }
 
 bool rig_run(struct rig *rig, unsigned int index)
@@ -303,6 +306,12 @@ bool rig_run(struct rig *rig, unsigned int index)
 	if (exit->reason == VP_EXIT_FAILED)
 		return rig_fail(rig, "VP %u failed at rip %#" PRIx64 ": %s", index, exit->failed.rip,
 				exit->failed.why);
+	if (exit->reason == VP_EXIT_PIO && exit->pio.port == PORT_UNEXPECTED)
+		return rig_fail(rig,
+				"exception %u came unexpected at %#" PRIx64 ", error %#" PRIx64
+				", cr2 %#" PRIx64,
+				exit->pio.data, last_fault(rig, 16), last_fault(rig, 8),
+				last_fault(rig, 24));
 	return true;
 }
 
