@@ -3,13 +3,12 @@
 usage: bad_input_test.py --mullion PROGRAM --payloads DIR
 """
 import os
+import re
 import sys
 import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from harness import argument, check, report, run
-
-import re
+from harness import argument, check, expect_status, report, run
 
 FAILED, USAGE, HOST_CANNOT = 1, 2, 8
 
@@ -113,8 +112,7 @@ def run_case(case, folder):
     words, statuses, pattern = case
     finished = run([argument("mullion"), "run"] + [expand(word, folder) for word in words],
                    timeout=20)
-    wanted = statuses if isinstance(statuses, tuple) else (statuses,)
-    check(finished.status in wanted, f"wanted status {wanted}, got {finished.describe()}")
+    expect_status(finished, statuses)
     check(finished.output == "", f"stdout is not empty:\n{finished.output}")
     lines = finished.errors.splitlines()
     check(len(lines) == 1, f"wanted one line on stderr, got {len(lines)}:\n{finished.errors}")

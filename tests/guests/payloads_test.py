@@ -11,6 +11,8 @@ from harness import argument, check, expect_match, expect_status, report, run, T
 
 MODULE = b"a module's text"
 CRASHED = 9
+# No processor defines what it fetches there: an engine may see faults, or say that it cannot go on.
+CRASHED_OR_GAVE_UP = (1, CRASHED)
 DEBUG_EXIT_0X10 = 0x10 << 1 | 1
 
 # name, payload, further arguments, standard input, status, patterns for stdout, for stderr
@@ -28,12 +30,12 @@ CASES = [
     ("a triple fault is a crash that names VP, RIP and exception",
      "triple_fault", [], b"", CRASHED, ["^about to fault"],
      [r"[Tt]riple fault", r"VP ?0", r"RIP", r"CR2"]),
-    ("a jump to where there is no memory is a crash", "jump_nowhere", [], b"", CRASHED,
-     ["^about to jump"], [r"VP ?0", r"RIP"]),
+    ("a jump to where there is no memory ends the run and is reported", "jump_nowhere", [], b"",
+     CRASHED_OR_GAVE_UP, ["^about to jump"], [r"VP ?0", r"RIP (0x)?0*d0000000"]),
     ("a jump to an unmapped page is a crash with CR2", "jump_unmapped", [], b"", CRASHED,
      ["^about to jump"], [r"[Tt]riple fault", r"(?i)CR2[ =:]*(0x)?0*12345678"]),
     ("an unmapped stack is a crash with CR2", "unmapped_stack", [], b"", CRASHED,
-     ["^about to push"], [r"[Tt]riple fault", r"(?i)CR2[ =:]*(0x)?0*3ffffffc"]),
+     ["^about to push"], [r"[Tt]riple fault", r"(?i)CR2[ =:]*(0x)?0*3ffffff[0-9a-f]"]),
     ("a guest that overwrites its page tables is a crash", "page_tables", [], b"", CRASHED,
      ["^about to overwrite"], [r"[Tt]riple fault"]),
     ("a reset with --no-reboot ends the run", "reset", ["--no-reboot"], b"", 0,
