@@ -36,10 +36,16 @@ static void push_value(struct translation *t, unsigned int bytes, unsigned int f
 	adjust_stack(t, -(int)bytes);
 }
 
+/* Through SS a non-canonical address is #SS. */
+static unsigned int operand_access(const struct insn *insn, unsigned int access)
+{
+	return access | (insn->seg == VP_SS ? ACCESS_STACK : 0);
+}
+
 static void load_operand(struct translation *t, const struct insn *insn)
 {
 	linear_address(t, insn, insn->op_bytes, R);
-	host_address(t, insn->op_bytes, R);
+	host_address(t, insn->op_bytes, operand_access(insn, R));
 	emit_load(&t->e, S1, S1, insn->op_bytes);
 }
 
@@ -76,7 +82,7 @@ static void pop(struct translation *t, const struct insn *insn)
 	emit_store_gs(&t->e, S2, OFF(spill[0]));
 	effective_address(t, insn, moved);
 	add_segment(t, insn->seg, bytes, W);
-	host_address(t, bytes, W);
+	host_address(t, bytes, operand_access(insn, W));
 	emit_load_gs(&t->e, S2, OFF(spill[0]));
 	emit_store(&t->e, S1, S2, bytes);
 	adjust_stack(t, bytes);
@@ -348,7 +354,7 @@ static void bt_memory(struct translation *t, const struct insn *insn)
 	if (insn->address_bytes == 2)
 		emit_reg_reg(e, 0x0fb7, S1, S1, 4);
 	add_segment(t, insn->seg, bytes, access);
-	host_address(t, bytes, access);
+	host_address(t, bytes, operand_access(insn, access));
 	bit = guest_register(t, insn->reg, S2);
 	if (bit != S2)
 		emit_mov(e, S2, bit, 8);
