@@ -425,12 +425,20 @@ static void compare_registers(struct tally *tally, const struct sample *sample)
 
 /* --- flags, sizes, names --- */
 
-/* Shifts and rotates that may have a count of 0, and repeated strings, keep the flags then. */
+static bool is_division(const struct insn *insn)
+{
+	return insn->map == 0 && (insn->opcode | 1) == 0xf7 && (insn->reg & 6) == 6;
+}
+
+/*
+ * Shifts and rotates that may have a count of 0, and repeated strings, keep the flags then; so may
+ * divisions, which leave all of them undefined.
+ */
 static bool may_keep_flags(const struct insn *insn)
 {
 	static const uint8_t shifts[2][4] = {{0xc0, 0xc1, 0xd2, 0xd3}, {0xa4, 0xa5, 0xac, 0xad}};
 
-	return insn->map < 2 && memchr(shifts[insn->map], insn->opcode, 4);
+	return is_division(insn) || (insn->map < 2 && memchr(shifts[insn->map], insn->opcode, 4));
 }
 
 /* PTEST and VTESTPx also clear OF, AF, PF and SF, which Zydis 4.0 does not know. */
@@ -459,7 +467,9 @@ static bool undefined_flags_are_written(const struct sample *sample)
 	case ZYDIS_MNEMONIC_SHR:
 	case ZYDIS_MNEMONIC_SAR:
 	case ZYDIS_MNEMONIC_SHLD:
-	case ZYDIS_MNEMONIC_SHRD: return true;
+	case ZYDIS_MNEMONIC_SHRD:
+	case ZYDIS_MNEMONIC_DIV:
+	case ZYDIS_MNEMONIC_IDIV: return true;
 	default: return false;
 	}
 }

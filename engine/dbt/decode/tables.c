@@ -9,8 +9,8 @@
  *
  * Flags that the manuals leave undefined count as written where every known processor gives them
  * some value: after logical operations, shifts and rotates. Elsewhere (multiply, divide, bit scans
- * and tests, BMI) some processors leave them alone, so they must arrive there: not written. Flags of
- * helpers matter only where the helper reads or writes them as its purpose (PUSHF, DAA, SCAS).
+ * and tests, BMI) some processors leave them alone, so they must arrive there: not written; after a
+ * division some write them, some do not: read and written. Flags of helpers matter only where the helper reads or writes them as its purpose (PUSHF, DAA, SCAS).
  */
 #include "rows.h"
 
@@ -100,7 +100,8 @@
 	BY_REG(OP(test, R, (E, I), WRITES(ALL)), OP(test, R, (E, I), WRITES(ALL)),                 \
 	       OP(not, RW, (E), RULES(LOCKABLE)), OP(neg, RW, (E), RULES(LOCKABLE), WRITES(ALL)),  \
 	       OP(mul, R, (E), WRITES(CF | OF)), OP(imul, R, (E), WRITES(CF | OF)),                \
-	       OP(div, R, (E)), OP(idiv, R, (E)))
+	       OP(div, R, (E), READS(ALL), WRITES(ALL)),                                           \
+	       OP(idiv, R, (E), READS(ALL), WRITES(ALL)))
 
 #define INC(E) OP(inc, RW, (E), RULES(LOCKABLE), WRITES(ALL & ~CF))
 #define DEC(E) OP(dec, RW, (E), RULES(LOCKABLE), WRITES(ALL & ~CF))
