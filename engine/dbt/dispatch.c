@@ -23,10 +23,12 @@ uint64_t dbt_memory(struct dbt_vp *vp, uint64_t va, uint32_t what)
 	uint32_t bytes = what & 0xffff;
 	void *host = NULL;
 
-	if ((what & MEMORY_ALIGNED) && (va & (bytes - 1)))
+	if ((what & MEMORY_ALIGNED) && (va & (bytes - 1))) {
 		vp_raise_error(vp, VEC_GP, 0);
-	else
-		host = mmu_access(vp, va, bytes, what >> 16 & 0xff);
+		vp->aborted = 1;
+		return 0;
+	}
+	host = mmu_access(vp, va, bytes, what >> 16 & 0xff);
 	if (host)
 		return (uintptr_t)host;
 	if ((what & MEMORY_STACK) && vp->exception.vector == VEC_GP)
