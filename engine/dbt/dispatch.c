@@ -230,9 +230,7 @@ static bool may_cache_jump(const struct dbt_vp *vp)
 
 static struct jump_cache_entry *jump_entry(struct dbt_vp *vp)
 {
-	uint32_t index = (vp->rip ^ vp->rip >> 12) & (JUMP_CACHE_ENTRIES - 1);
-
-	return &vp->jump_cache[vp->mode_slot][index];
+	return &vp->jump_cache[vp->mode_slot][jump_cache_index(vp->rip)];
 }
 
 static const uint8_t *find_block(struct dbt_vp *vp)
@@ -267,7 +265,7 @@ static const uint8_t *find_block(struct dbt_vp *vp)
 		return enter_step(vp, block);
 	if (link)
 		code_cache_link(cache, link, block);
-	if (may_cache_jump(vp) && !block->crosses_page) {
+	if (may_cache_jump(vp) && entry != vp->jump_cache[vp->mode_slot]) { /* entry 0 stays empty */
 		entry->va = vp->rip;
 		entry->code = (uintptr_t)block->code;
 		mmu_note_jump(vp, entry);
@@ -278,6 +276,8 @@ static const uint8_t *find_block(struct dbt_vp *vp)
 const uint8_t *dbt_dispatch(struct dbt_vp *vp)
 {
 	stat_add(vp, DISPATCHES, 1);
+	if (unlikely(atomic_load_explicit(&vp->jump_mask, memory_order_relaxed) != JUMP_MASK))
+		atomic_store(&vp->jump_mask, JUMP_MASK); /* before exit_request is looked at */
 	if (unlikely(vp->stepping))
 		end_step(vp);
 	vp->aborted = 0;

@@ -177,7 +177,7 @@ static void forget_translations(struct dbt_partition *part)
 		if (!vp)
 			continue;
 		atomic_fetch_or(&vp->requests, REQ_FLUSH_TLB);
-		atomic_store(&vp->exit_request, 1);
+		vp_request_exit(vp);
 	}
 }
 

@@ -145,7 +145,7 @@ static void adopt_thread(struct dbt_vp *vp)
 
 void dbt_kick(struct dbt_vp *vp)
 {
-	atomic_store(&vp->exit_request, 1);
+	vp_request_exit(vp);
 	atomic_fetch_add(&vp->wake, 1);
 	if (atomic_load(&vp->waiting))
 		raw_syscall(SYS_futex, (long)&vp->wake, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);

@@ -100,8 +100,21 @@ struct tlb_entry {
 #define MODE_SLOTS 16 /* the last one is shared by all further mode words and never filled */
 #define JUMP_CACHE_BITS 11
 #define JUMP_CACHE_ENTRIES (1u << JUMP_CACHE_BITS)
-/* The va of an empty entry: the index function maps what is below JUMP_CACHE_ENTRIES to itself. */
-#define JUMP_CACHE_NEVER(index) ((uint64_t)(index) ^ 1)
+/* CRC32C is a hash of one instruction, in translated code as well. */
+static inline uint32_t jump_cache_index(uint64_t va)
+{
+	uint64_t hash = 0;
+
+	__asm__("crc32q %1, %0" : "+r"(hash) : "r"(va));
+	return hash >> 4 & (JUMP_CACHE_ENTRIES - 1);
+}
+#define JUMP_MASK ((JUMP_CACHE_ENTRIES - 1) << 4) /* of the hash: byte offset of the entry */
+/* The va of an empty entry: one that has another index. */
+static inline uint64_t jump_cache_never(uint32_t index)
+{
+	return jump_cache_index(1) == index ? 2 : 1;
+}
+#define JUMP_CACHE_NEVER(index) jump_cache_never(index)
 struct jump_cache_entry {
 	uint64_t va;
 	uint64_t code; /* entry point that expects the flags in flags_of/flags_ah */
@@ -171,8 +184,13 @@ struct dbt_vp {
 	uint32_t tlb_index;   /* TLB_* for mode */
 	uint8_t cpl;
 
-	/* polled by translated code at back edges and indirect jumps; any thread sets */
+	/*
+	 * vp_request_exit() sets the first and clears the second, on any thread; the dispatcher
+	 * sets them back, the mask first. Translated code polls exit_request at back edges, and
+	 * masks its jump cache index: entry 0 is always empty, so an indirect jump misses then.
+	 */
 	_Atomic uint32_t exit_request;
+	_Atomic uint32_t jump_mask;
 	/* an interrupt may be deliverable once IF, TPR or a shadow allow; any thread sets */
 	_Atomic uint32_t irq_pending;
 	_Atomic uint32_t requests; /* REQ_*, any thread */
@@ -295,6 +313,13 @@ static inline void vp_raise_error(struct dbt_vp *vp, uint8_t vector, uint32_t er
 	vp_raise(vp, vector);
 	vp->exception.has_error = true;
 	vp->exception.error = error;
+}
+
+/* Have the VP come to the dispatcher soon, if it is in translated code. Any thread; light. */
+static inline void vp_request_exit(struct dbt_vp *vp)
+{
+	atomic_store(&vp->exit_request, 1);
+	atomic_store(&vp->jump_mask, 0);
 }
 
 /* dbt_kick() - make the VP look at its requests and interrupts soon. Any thread; light. */

@@ -151,7 +151,7 @@ static void protect_everywhere(struct dbt_vp *vp, gpa_t page)
 		else
 			atomic_store(&other->protect_page, page);
 		atomic_fetch_or(&other->requests, request);
-		atomic_store(&other->exit_request, 1);
+		vp_request_exit(other);
 		wait_protected(other, request);
 	}
 }
@@ -333,7 +333,7 @@ void code_cache_invalidate(struct dbt_vp *vp, gpa_t gpa, uint32_t bytes)
 		if (!other || other == vp)
 			continue;
 		atomic_fetch_or(&other->requests, REQ_FLUSH_JUMPS);
-		atomic_store(&other->exit_request, 1);
+		vp_request_exit(other);
 	}
 }
 
@@ -379,7 +379,7 @@ void stop_vps(struct dbt_partition *part, struct dbt_vp *self)
 		if (!vp || vp == self)
 			continue;
 		atomic_fetch_or(&vp->requests, REQ_STOP);
-		atomic_store(&vp->exit_request, 1);
+		vp_request_exit(vp);
 		while (atomic_load(&vp->in_guest))
 			sched_yield();
 	}

@@ -33,6 +33,7 @@ struct block_exit {
 	uint32_t mode;
 	bool flags_in_host;  /* arithmetic flags at the exit: in EFLAGS or put aside */
 	bool linked;         /* in its target's incoming list; link_lock */
+	bool far;            /* the target may not be chained: goes through the jump cache */
 	struct block_exit *next_incoming;
 };
 

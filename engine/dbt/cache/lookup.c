@@ -62,6 +62,8 @@ void code_cache_link(struct code_cache *cache, struct block_exit *exit, struct b
 	ptrdiff_t run_delta = cache->run_base - cache->write_base;
 	uint8_t *entry = exit->flags_in_host ? target->code_flags : target->code;
 
+	if (target->crosses_page)
+		exit->far = true;
 	if (atomic_exchange_explicit(&cache->link_lock, 1, memory_order_acquire))
 		return;
 	if (may_link(exit, target) && !exit->linked) {

@@ -126,6 +126,37 @@ static void emit_miss(struct emit *e, const uint8_t *dispatch)
 	emit_jmp_to(e, dispatch);
 }
 
+/*
+ * S1 = rip, S2 = exit. An exit whose target crosses a page cannot be chained, but a loop may use
+ * it: look into the jump cache first.
+ */
+static void emit_link(struct emit *e)
+{
+	uint8_t *near, *absent;
+
+	emit_rex(e, 1, 0, 0, S2); /* cmp byte [s2 + far], 0 */
+	emit8(e, 0x80);
+	emit_address(e, 7, S2, offsetof(struct block_exit, far));
+	emit8(e, 0);
+	near = emit_jcc(e, CC_E);
+	emit_store_gs(e, RAX, OFF(spill[0]));
+	emit_gs(e, 0x8b, RAX, OFF(mode_slot), 4);
+	emit8(e, 0xc1); /* shl eax, log2 of a table's bytes */
+	emit_modrm(e, 3, 4, RAX);
+	emit8(e, JUMP_CACHE_BITS + 4);
+	emit_mov_imm(e, S2, 0);
+	emit_crc32(e);
+	emit_gs(e, 0x23, S2, OFF(jump_mask), 4); /* and */
+	emit_reg_reg(e, 0x03, S2, RAX, 4); /* add */
+	emit_load_gs(e, RAX, OFF(spill[0]));
+	emit_gs_indexed(e, 0x3b, S1, S2, OFF(jump_cache) + offsetof(struct jump_cache_entry, va), 8);
+	absent = emit_jcc(e, CC_NE);
+	emit_gs_indexed(e, 0xff, 4, S2, OFF(jump_cache) + offsetof(struct jump_cache_entry, code), 4);
+	emit_land(e, near);
+	emit_store_gs(e, S2, OFF(link));
+	emit_land(e, absent);
+}
+
 /* After an abandoned instruction: RAX = address in the block that tells which. */
 static uint8_t *emit_abort(struct emit *e, const uint8_t *dispatch)
 {
@@ -217,7 +248,7 @@ void thunks_emit(struct code_cache *cache, struct emit *e)
 	dispatch = emit_dispatch(e, thunks->leave);
 	thunks->fault = (uint8_t *)dispatch;
 	thunks->link = emit_run_address(e);
-	emit_store_gs(e, S2, OFF(link));
+	emit_link(e);
 	thunks->miss = emit_run_address(e);
 	emit_miss(e, dispatch);
 	abort = emit_abort(e, dispatch);

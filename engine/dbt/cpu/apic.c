@@ -144,7 +144,7 @@ static void acknowledge_extint(struct dbt_vp *vp)
 static void look_again(struct dbt_vp *vp)
 {
 	atomic_store(&vp->irq_pending, 1);
-	atomic_store(&vp->exit_request, 1);
+	vp_request_exit(vp);
 }
 
 int apic_acknowledge(struct dbt_vp *vp)
@@ -290,7 +290,7 @@ static void deliver_to(struct dbt_vp *vp, const struct message *message, struct 
 			return;
 		accept(vp, message->vector, message->level);
 		if (vp == source)
-			atomic_store(&vp->exit_request, 1);
+			vp_request_exit(vp);
 		else
 			dbt_kick(vp);
 		return;

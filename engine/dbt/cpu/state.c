@@ -247,7 +247,7 @@ static void set_events(struct dbt_vp *vp, const struct vp_state *state)
 		atomic_fetch_and(&vp->requests, ~REQ_NMI);
 	set_exception(vp, state);
 	atomic_store(&vp->irq_pending, 1);
-	atomic_store(&vp->exit_request, 1);
+	vp_request_exit(vp);
 }
 
 /* SS's DPL is the privilege level, as every processor's own state format has it. */

@@ -273,6 +273,14 @@ static inline void emit_call_to(struct emit *e, const uint8_t *run_target)
 	emit8(e, 0xe8);
 	emit_rel32_to(e, run_target);
 }
+/* crc32 s2, s1 */
+static inline void emit_crc32(struct emit *e)
+{
+	emit8(e, 0xf2);
+	emit_rex(e, 8, S2, 0, S1);
+	emit_bytes(e, 0xf1380f, 3);
+	emit_modrm(e, 3, S2, S1);
+}
 static inline void emit_jmp_reg(struct emit *e, unsigned int reg)
 {
 	emit_rex(e, 4, 0, 0, reg);

@@ -69,14 +69,11 @@ static void exit_chained(struct translation *t, int condition, uint64_t rip)
 static void cross_page(struct translation *t, uint64_t rip)
 {
 	struct emit *e = &t->e;
-	uint32_t index = (rip ^ rip >> 12) & (JUMP_CACHE_ENTRIES - 1);
-	uint32_t entry = OFF(jump_cache) + (t->mode_slot * JUMP_CACHE_ENTRIES + index) *
+	uint32_t entry = OFF(jump_cache) + (t->mode_slot * JUMP_CACHE_ENTRIES + jump_cache_index(rip)) *
 						   (uint32_t)sizeof(struct jump_cache_entry);
 
 	emit_mov_imm(e, S1, rip);
 	if (inline_lookup(t)) {
-		emit_test_gs(e, OFF(exit_request));
-		emit_jcc_to(e, CC_NE, t->cache->thunks.miss);
 		emit_gs(e, 0x39, S1, entry + offsetof(struct jump_cache_entry, va), 8); /* cmp */
 		emit_jcc_to(e, CC_NE, t->cache->thunks.miss);
 		emit_gs(e, 0xff, 4, entry + offsetof(struct jump_cache_entry, code), 4); /* jmp */
@@ -111,19 +108,9 @@ void exit_indirect(struct translation *t)
 		emit_jmp_to(e, t->cache->thunks.miss);
 		return;
 	}
-	emit_mov(e, S2, S1, 8);
-	emit_rex(e, 8, 0, 0, S2); /* shr s2, 12 */
-	emit8(e, 0xc1);
-	emit_modrm(e, 3, 5, S2);
-	emit8(e, 12);
-	emit_reg_reg(e, 0x33, S2, S1, 4);
-	emit_group1(e, 4, S2, JUMP_CACHE_ENTRIES - 1, 4);
-	emit_rex(e, 4, 0, 0, S2); /* shl s2, 4 */
-	emit8(e, 0xc1);
-	emit_modrm(e, 3, 4, S2);
-	emit8(e, 4);
-	emit_test_gs(e, OFF(exit_request));
-	emit_jcc_to(e, CC_NE, t->cache->thunks.miss);
+	emit_mov_imm(e, S2, 0);
+	emit_crc32(e);
+	emit_gs(e, 0x23, S2, OFF(jump_mask), 4); /* and */
 	emit_gs_indexed(e, 0x3b, S1, S2, table + offsetof(struct jump_cache_entry, va), 8);
 	emit_jcc_to(e, CC_NE, t->cache->thunks.miss);
 	emit_gs_indexed(e, 0xff, 4, S2, table + offsetof(struct jump_cache_entry, code), 4);
