@@ -19,7 +19,8 @@ void cpu_set_failed(struct dbt_vp *vp, const char *why)
 	vp->leave = LEAVE_EXIT;
 }
 
-bool descriptor_find(const struct dbt_vp *vp, uint16_t selector, uint32_t bytes, uint64_t *ret_address)
+bool descriptor_find(const struct dbt_vp *vp, uint16_t selector, uint32_t bytes,
+		     uint64_t *ret_address)
 {
 	const struct vp_segment *ldt = &vp->seg[VP_LDTR];
 	uint32_t offset = selector & ~7u;
@@ -36,7 +37,8 @@ bool descriptor_find(const struct dbt_vp *vp, uint16_t selector, uint32_t bytes,
 	return true;
 }
 
-int descriptor_read(struct dbt_vp *vp, uint16_t selector, uint8_t vector, struct descriptor *ret_descriptor)
+int descriptor_read(struct dbt_vp *vp, uint16_t selector, uint8_t vector,
+		    struct descriptor *ret_descriptor)
 {
 	if (unlikely(!descriptor_find(vp, selector, 8, &ret_descriptor->address)))
 		return fault_selector(vp, vector, selector);
@@ -167,7 +169,7 @@ int segment_load(struct dbt_vp *vp, enum vp_segment_index index, uint16_t select
 
 void segments_drop_privileged(struct dbt_vp *vp, unsigned int cpl)
 {
-	static const uint8_t data_segments[] = { VP_ES, VP_DS, VP_FS, VP_GS };
+	static const uint8_t data_segments[] = {VP_ES, VP_DS, VP_FS, VP_GS};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(data_segments); i++) {
 		struct vp_segment *segment = &vp->seg[data_segments[i]];

@@ -12,9 +12,10 @@ struct far_target {
 	uint64_t offset;
 };
 
-static int read_target(struct dbt_vp *vp, struct cpu_args args, uint64_t value, struct far_target *ret_target)
+static int read_target(struct dbt_vp *vp, struct cpu_args args, uint64_t value,
+		       struct far_target *ret_target)
 {
-	uint8_t bytes[16] = { 0 };
+	uint8_t bytes[16] = {0};
 
 	if (!(args.flags & CPU_ARG_MEM)) {
 		ret_target->selector = args.imm16;
@@ -41,7 +42,7 @@ static enum cpu_result go_real(struct dbt_vp *vp, uint16_t selector, uint64_t of
 static int push_return(struct dbt_vp *vp, uint32_t width)
 {
 	struct stack stack = stack_current(vp);
-	uint64_t values[2] = { vp->seg[VP_CS].selector, vp->next_rip };
+	uint64_t values[2] = {vp->seg[VP_CS].selector, vp->next_rip};
 
 	if (stack_push(vp, &stack, values, 2, width) < 0)
 		return -1;
@@ -50,13 +51,13 @@ static int push_return(struct dbt_vp *vp, uint32_t width)
 }
 
 /* Code segment that JMP or CALL names directly. */
-static int direct_code_segment(struct dbt_vp *vp, const struct descriptor *descriptor, uint16_t selector,
-			       struct vp_segment *ret_cs)
+static int direct_code_segment(struct dbt_vp *vp, const struct descriptor *descriptor,
+			       uint16_t selector, struct vp_segment *ret_cs)
 {
 	uint32_t access = descriptor_access(descriptor->raw);
-	bool allowed = access_is_conforming(access) ?
-			       access_dpl(access) <= vp->cpl :
-			       access_dpl(access) == vp->cpl && (selector & SELECTOR_RPL) <= vp->cpl;
+	bool allowed = access_is_conforming(access) ? access_dpl(access) <= vp->cpl
+						    : access_dpl(access) == vp->cpl &&
+							      (selector & SELECTOR_RPL) <= vp->cpl;
 
 	if (!allowed)
 		return fault_selector(vp, VEC_GP, selector);
@@ -77,8 +78,11 @@ static int gate_decode(struct dbt_vp *vp, const struct descriptor *descriptor, u
 	uint32_t access = descriptor_access(descriptor->raw);
 	uint32_t type = access_type(access);
 
-	if (!in_long_mode(vp) && (type == SYSTEM_TASK_GATE || type == SYSTEM_TSS || type == SYSTEM_TSS16))
-		return cpu_fail(vp, "the guest switches tasks by hardware, which this engine cannot do yet");
+	if (!in_long_mode(vp) &&
+	    (type == SYSTEM_TASK_GATE || type == SYSTEM_TSS || type == SYSTEM_TSS16))
+		return cpu_fail(
+			vp,
+			"the guest switches tasks by hardware, which this engine cannot do yet");
 	if (in_long_mode(vp) || (type != SYSTEM_CALL && type != SYSTEM_CALL16))
 		return fault_selector(vp, VEC_GP, selector);
 	if (access_dpl(access) < vp->cpl || access_dpl(access) < (selector & SELECTOR_RPL))
@@ -87,8 +91,8 @@ static int gate_decode(struct dbt_vp *vp, const struct descriptor *descriptor, u
 		return fault_selector(vp, VEC_NP, selector);
 	ret_gate->selector = descriptor->raw >> 16;
 	ret_gate->width = type == SYSTEM_CALL ? 4 : 2;
-	ret_gate->offset = truncate_to((descriptor->raw & 0xffff) | (descriptor->raw >> 32 & 0xffff0000),
-				       ret_gate->width);
+	ret_gate->offset = truncate_to(
+		(descriptor->raw & 0xffff) | (descriptor->raw >> 32 & 0xffff0000), ret_gate->width);
 	ret_gate->parameters = descriptor->raw >> 32 & 31;
 	return 0;
 }
@@ -117,7 +121,8 @@ static int gate_code_segment(struct dbt_vp *vp, const struct call_gate *gate, bo
 
 #define GATE_VALUES (2 + 31 + 2)
 
-/* Old SS:ESP, the parameters, and the return address onto the inner stack, which becomes current. */
+/* Old SS:ESP, the parameters, and the return address onto the inner stack, which becomes current.
+ */
 static int gate_change_stack(struct dbt_vp *vp, const struct call_gate *gate, unsigned int cpl)
 {
 	struct stack old = stack_current(vp), inner;
@@ -149,23 +154,26 @@ static int gate_change_stack(struct dbt_vp *vp, const struct call_gate *gate, un
 	return 0;
 }
 
-static enum cpu_result through_gate(struct dbt_vp *vp, const struct descriptor *descriptor, uint16_t selector,
-				    bool call)
+static enum cpu_result through_gate(struct dbt_vp *vp, const struct descriptor *descriptor,
+				    uint16_t selector, bool call)
 {
 	struct call_gate gate;
 	struct vp_segment cs;
 	unsigned int cpl;
 
-	if (gate_decode(vp, descriptor, selector, &gate) || gate_code_segment(vp, &gate, call, &cs, &cpl))
+	if (gate_decode(vp, descriptor, selector, &gate) ||
+	    gate_code_segment(vp, &gate, call, &cs, &cpl))
 		return CPU_RESTART;
-	if (call && (cpl != vp->cpl ? gate_change_stack(vp, &gate, cpl) : push_return(vp, gate.width)))
+	if (call &&
+	    (cpl != vp->cpl ? gate_change_stack(vp, &gate, cpl) : push_return(vp, gate.width)))
 		return CPU_RESTART;
 	return transfer_to(vp, &cs, gate.offset, cpl);
 }
 
 /* --- the instructions --- */
 
-static enum cpu_result far_transfer(struct dbt_vp *vp, struct cpu_args args, uint64_t value, bool call)
+static enum cpu_result far_transfer(struct dbt_vp *vp, struct cpu_args args, uint64_t value,
+				    bool call)
 {
 	struct far_target target;
 	struct descriptor descriptor;

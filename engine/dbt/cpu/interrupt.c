@@ -17,12 +17,12 @@ struct event {
 	uint8_t vector;
 	bool has_error;
 	bool interrupt; /* not an exception: hardware interrupt, NMI, INT n */
-	bool software;  /* INT n, INT3, INTO: the gate's DPL is checked */
-	bool external;  /* faults on the way have EXT set */
-	bool resume;    /* a fault: the frame has RF set */
+	bool software;	/* INT n, INT3, INTO: the gate's DPL is checked */
+	bool external;	/* faults on the way have EXT set */
+	bool resume;	/* a fault: the frame has RF set */
 	uint32_t error;
-	uint64_t rip;   /* return address */
-	uint64_t cr2;   /* #PF */
+	uint64_t rip; /* return address */
+	uint64_t cr2; /* #PF */
 };
 
 struct gate {
@@ -31,10 +31,11 @@ struct gate {
 	uint8_t type, ist;
 };
 
-/* Exceptions that are faults: the instruction starts over, and RF keeps breakpoints from repeating. */
+/* Exceptions that are faults: the instruction starts over, and RF keeps breakpoints from repeating.
+ */
 #define TRAPS_AND_ABORTS                                                                           \
 	(BIT(VEC_DB) | BIT(VEC_NMI) | BIT(VEC_BP) | BIT(VEC_OF) | BIT(VEC_DF) | BIT(VEC_MC))
-#define CONTRIBUTORY (BIT(VEC_DE) | BIT(VEC_TS) | BIT(VEC_NP) | BIT(VEC_SS) | BIT(VEC_GP))
+#define CONTRIBUTORY	(BIT(VEC_DE) | BIT(VEC_TS) | BIT(VEC_NP) | BIT(VEC_SS) | BIT(VEC_GP))
 #define SELECTOR_ERRORS (BIT(VEC_TS) | BIT(VEC_NP) | BIT(VEC_SS) | BIT(VEC_GP))
 
 /* --- the gate and its code segment --- */
@@ -47,12 +48,13 @@ static uint32_t gate_error(const struct event *event)
 static int gate_read(struct dbt_vp *vp, const struct event *event, struct gate *ret_gate)
 {
 	const uint32_t bytes = in_long_mode(vp) ? 16 : 8;
-	uint64_t raw[2] = { 0, 0 };
+	uint64_t raw[2] = {0, 0};
 	uint32_t access;
 
 	if (unlikely(event->vector * bytes + bytes - 1 > vp->idtr.limit))
 		return fault(vp, VEC_GP, gate_error(event));
-	if (unlikely(mmu_read(vp, vp->idtr.base + event->vector * bytes, raw, bytes, ACCESS_SUPERVISOR)))
+	if (unlikely(mmu_read(vp, vp->idtr.base + event->vector * bytes, raw, bytes,
+			      ACCESS_SUPERVISOR)))
 		return -1;
 	access = raw[0] >> 40 & 0xff;
 	ret_gate->type = access & (VP_SEG_TYPE_MASK | VP_SEG_S);
@@ -121,7 +123,8 @@ static void enter_handler(struct dbt_vp *vp, const struct gate *gate, const stru
 /* --- long mode --- */
 
 /* The stack pointer before the frame: IST, the inner privilege's, or the current one. */
-static int long_stack_pointer(struct dbt_vp *vp, const struct gate *gate, unsigned int cpl, uint64_t *ret_rsp)
+static int long_stack_pointer(struct dbt_vp *vp, const struct gate *gate, unsigned int cpl,
+			      uint64_t *ret_rsp)
 {
 	const struct vp_segment *tr = &vp->seg[VP_TR];
 	uint32_t offset;
@@ -156,7 +159,8 @@ static int deliver_long(struct dbt_vp *vp, const struct event *event)
 	rsp = (rsp & ~15ull) - bytes;
 	if (unlikely(!is_canonical(rsp) || !is_canonical(rsp + bytes - 1)))
 		return fault(vp, VEC_SS, 0);
-	if (unlikely(mmu_write(vp, rsp, frame + 6 - bytes / 8, bytes, cpl == vp->cpl ? 0 : ACCESS_SUPERVISOR) < 0))
+	if (unlikely(mmu_write(vp, rsp, frame + 6 - bytes / 8, bytes,
+			       cpl == vp->cpl ? 0 : ACCESS_SUPERVISOR) < 0))
 		return -1;
 	if (cpl != vp->cpl)
 		segment_null(&vp->seg[VP_SS], cpl, cpl);
@@ -168,7 +172,8 @@ static int deliver_long(struct dbt_vp *vp, const struct event *event)
 /* --- protected mode without long mode, virtual-8086 mode --- */
 
 /* *ret_ss and the stack on it, when the handler has more privilege. */
-static int inner_stack(struct dbt_vp *vp, unsigned int cpl, struct vp_segment *ret_ss, struct stack *ret_stack)
+static int inner_stack(struct dbt_vp *vp, unsigned int cpl, struct vp_segment *ret_ss,
+		       struct stack *ret_stack)
 {
 	uint16_t selector;
 	uint32_t esp;
@@ -188,7 +193,7 @@ static int inner_stack(struct dbt_vp *vp, unsigned int cpl, struct vp_segment *r
 static unsigned int legacy_frame(const struct dbt_vp *vp, const struct event *event, bool inner,
 				 uint64_t values[10])
 {
-	static const uint8_t vm86_order[] = { VP_GS, VP_FS, VP_DS, VP_ES };
+	static const uint8_t vm86_order[] = {VP_GS, VP_FS, VP_DS, VP_ES};
 	unsigned int count = 0;
 
 	if (in_vm86(vp))
@@ -226,7 +231,9 @@ static int deliver_protected(struct dbt_vp *vp, const struct event *event)
 	if (gate_read(vp, event, &gate))
 		return -1;
 	if (gate.type == SYSTEM_TASK_GATE)
-		return cpu_fail(vp, "the guest has a task gate in its IDT, which this engine cannot use yet");
+		return cpu_fail(
+			vp,
+			"the guest has a task gate in its IDT, which this engine cannot use yet");
 	if (handler_segment(vp, &gate, &cs, &cpl))
 		return -1;
 	inner = cpl != vp->cpl;
@@ -248,7 +255,7 @@ static int deliver_protected(struct dbt_vp *vp, const struct event *event)
 static int deliver_real(struct dbt_vp *vp, const struct event *event)
 {
 	struct stack stack = stack_current(vp);
-	uint64_t values[3] = { vp_rflags(vp) & ~FLAG_RF, vp->seg[VP_CS].selector, event->rip };
+	uint64_t values[3] = {vp_rflags(vp) & ~FLAG_RF, vp->seg[VP_CS].selector, event->rip};
 	uint16_t target[2]; /* offset, segment */
 
 	if (event->vector * 4u + 3 > vp->idtr.limit)
@@ -282,14 +289,15 @@ static int deliver_once(struct dbt_vp *vp, const struct event *event)
 /* vp->exception as an event, and no longer pending. */
 static struct event take_exception(struct dbt_vp *vp)
 {
-	struct event event = { .vector = vp->exception.vector, .has_error = vp->exception.has_error };
+	struct event event = {.vector = vp->exception.vector, .has_error = vp->exception.has_error};
 
 	event.error = vp->exception.error;
 	event.cr2 = vp->exception.cr2;
 	event.software = vp->exception.soft;
 	event.external = !event.software;
 	event.rip = event.software ? vp->next_rip : vp->rip;
-	event.resume = event.vector < 32 && !event.software && !(TRAPS_AND_ABORTS & BIT(event.vector));
+	event.resume =
+		event.vector < 32 && !event.software && !(TRAPS_AND_ABORTS & BIT(event.vector));
 	if (event.vector == VEC_DB) {
 		vp->dr6 |= event.error & 0xe00f;
 		event.error = 0;
@@ -324,7 +332,8 @@ static bool combine(struct dbt_vp *vp, const struct event *first, struct event *
 		return false;
 	if (b == SEVERE_PAGE_FAULT)
 		vp->cr2 = second->cr2;
-	*second = (struct event){ .vector = VEC_DF, .has_error = true, .external = true, .rip = vp->rip };
+	*second = (struct event){
+		.vector = VEC_DF, .has_error = true, .external = true, .rip = vp->rip};
 	return true;
 }
 
@@ -366,7 +375,8 @@ static int deliver(struct dbt_vp *vp, struct event event)
 			return vp->leave != LEAVE_NONE;
 		if (vp->exception.vector == VEC_NONE) {
 			if (vp->exit.reason != VP_EXIT_FAILED)
-				cpu_set_failed(vp, "an exception or interrupt needs tables that are not in memory");
+				cpu_set_failed(vp, "an exception or interrupt needs tables that "
+						   "are not in memory");
 			return 1;
 		}
 		second = take_exception(vp);
@@ -384,7 +394,8 @@ int cpu_deliver_exception(struct dbt_vp *vp)
 
 int cpu_deliver_interrupt(struct dbt_vp *vp, uint8_t vector)
 {
-	struct event event = { .vector = vector, .interrupt = true, .external = true, .rip = vp->rip };
+	struct event event = {
+		.vector = vector, .interrupt = true, .external = true, .rip = vp->rip};
 
 	if (vector == VEC_NMI)
 		vp->nmi_masked = 1;
@@ -407,23 +418,24 @@ enum cpu_result helper_int_n(struct dbt_vp *vp, struct cpu_args args, uint64_t v
 {
 	if (in_vm86(vp) && flags_iopl(vp) < 3)
 		return raise_now_error(vp, VEC_GP, 0);
-	return software_interrupt(vp, (struct event){ .vector = value, .interrupt = true, .software = true });
+	return software_interrupt(
+		vp, (struct event){.vector = value, .interrupt = true, .software = true});
 }
 
 enum cpu_result helper_int3(struct dbt_vp *vp, struct cpu_args args, uint64_t value)
 {
-	return software_interrupt(vp, (struct event){ .vector = VEC_BP, .software = true });
+	return software_interrupt(vp, (struct event){.vector = VEC_BP, .software = true});
 }
 
 enum cpu_result helper_into(struct dbt_vp *vp, struct cpu_args args, uint64_t value)
 {
 	if (!vp->flags_of)
 		return CPU_DONE;
-	return software_interrupt(vp, (struct event){ .vector = VEC_OF, .software = true });
+	return software_interrupt(vp, (struct event){.vector = VEC_OF, .software = true});
 }
 
 /* INT1: like a hardware #DB, so neither DPL nor IOPL is looked at. */
 enum cpu_result helper_int1(struct dbt_vp *vp, struct cpu_args args, uint64_t value)
 {
-	return software_interrupt(vp, (struct event){ .vector = VEC_DB, .external = true });
+	return software_interrupt(vp, (struct event){.vector = VEC_DB, .external = true});
 }

@@ -10,7 +10,8 @@
  */
 #include "transfer.h"
 
-int return_code_segment(struct dbt_vp *vp, uint16_t selector, uint64_t rip, struct vp_segment *ret_cs)
+int return_code_segment(struct dbt_vp *vp, uint16_t selector, uint64_t rip,
+			struct vp_segment *ret_cs)
 {
 	unsigned int rpl = selector & SELECTOR_RPL;
 	struct descriptor descriptor;
@@ -23,15 +24,16 @@ int return_code_segment(struct dbt_vp *vp, uint16_t selector, uint64_t rip, stru
 	access = descriptor_access(descriptor.raw);
 	if (unlikely(!access_is_code(access) || rpl < vp->cpl))
 		return fault_selector(vp, VEC_GP, selector);
-	if (unlikely(access_is_conforming(access) ? access_dpl(access) > rpl : access_dpl(access) != rpl))
+	if (unlikely(access_is_conforming(access) ? access_dpl(access) > rpl
+						  : access_dpl(access) != rpl))
 		return fault_selector(vp, VEC_GP, selector);
 	if (unlikely(code_segment_finish(vp, &descriptor, selector, ret_cs)))
 		return -1;
 	return code_check_target(vp, ret_cs, rip);
 }
 
-int return_to_stack(struct dbt_vp *vp, const struct vp_segment *cs, uint16_t selector, uint64_t pointer,
-		    unsigned int cpl)
+int return_to_stack(struct dbt_vp *vp, const struct vp_segment *cs, uint16_t selector,
+		    uint64_t pointer, unsigned int cpl)
 {
 	bool code64 = segment_is_code64(vp, cs);
 	struct vp_segment ss;
@@ -93,9 +95,10 @@ static enum cpu_result iret_real(struct dbt_vp *vp, uint32_t width)
 }
 
 /* @values: EIP, CS, EFLAGS with VM set; the rest is still on @stack. */
-static enum cpu_result iret_to_vm86(struct dbt_vp *vp, struct stack *stack, const uint64_t values[3])
+static enum cpu_result iret_to_vm86(struct dbt_vp *vp, struct stack *stack,
+				    const uint64_t values[3])
 {
-	static const uint8_t order[] = { VP_ES, VP_DS, VP_FS, VP_GS };
+	static const uint8_t order[] = {VP_ES, VP_DS, VP_FS, VP_GS};
 	uint64_t more[6]; /* ESP, SS, ES, DS, FS, GS */
 
 	if (stack_pop(vp, stack, more, 6, 4))
@@ -154,7 +157,8 @@ enum cpu_result helper_iret(struct dbt_vp *vp, struct cpu_args args, uint64_t va
 	if (unlikely(vp->eflags_rest & FLAG_NT)) {
 		if (in_long_mode(vp))
 			return raise_now_error(vp, VEC_GP, 0);
-		cpu_fail(vp, "the guest switches tasks by hardware, which this engine cannot do yet");
+		cpu_fail(vp,
+			 "the guest switches tasks by hardware, which this engine cannot do yet");
 		return CPU_RESTART;
 	}
 	return iret_protected(vp, args.op_bytes);

@@ -8,10 +8,11 @@
 
 static bool segment_is_flat(const struct vp_segment *segment, uint32_t wanted)
 {
-	uint32_t looked_at = wanted | VP_SEG_UNUSABLE | TYPE_CODE |
-			     (wanted & TYPE_CODE ? 0 : TYPE_EXPAND_DOWN);
+	uint32_t looked_at =
+		wanted | VP_SEG_UNUSABLE | TYPE_CODE | (wanted & TYPE_CODE ? 0 : TYPE_EXPAND_DOWN);
 
-	return !segment->base && segment->limit == 0xffffffff && (segment->access & looked_at) == wanted;
+	return !segment->base && segment->limit == 0xffffffff &&
+	       (segment->access & looked_at) == wanted;
 }
 
 /*
@@ -60,7 +61,8 @@ static uint32_t mode_of_units(const struct dbt_vp *vp)
 		mode |= MODE_NO_X87 | MODE_NO_SSE;
 	if (unlikely(!(vp->cr4 & CR4_OSFXSR)))
 		mode |= MODE_NO_SSE;
-	if (unlikely(!(vp->cr4 & CR4_OSXSAVE) || (vp->xcr0 & (XCR0_SSE | XCR0_AVX)) != (XCR0_SSE | XCR0_AVX)))
+	if (unlikely(!(vp->cr4 & CR4_OSXSAVE) ||
+		     (vp->xcr0 & (XCR0_SSE | XCR0_AVX)) != (XCR0_SSE | XCR0_AVX)))
 		mode |= MODE_NO_AVX;
 	return mode;
 }

@@ -1,29 +1,28 @@
 /*
  * reset.c - the processor after power-on, INIT and SIPI
  *
- * SDM vol. 3, "Processor State After Reset" and table "IA-32 and Intel 64 Processor States Following
- * Power-up, Reset, or INIT". INIT keeps what the table says it keeps: x87 and vector state, the
- * counter, MTRRs, PAT, the APIC's base. EFER becomes 0 with both, as on AMD processors.
+ * SDM vol. 3, "Processor State After Reset" and table "IA-32 and Intel 64 Processor States
+ * Following Power-up, Reset, or INIT". INIT keeps what the table says it keeps: x87 and vector
+ * state, the counter, MTRRs, PAT, the APIC's base. EFER becomes 0 with both, as on AMD processors.
  */
 #include "apic.h"
 #include "cpuid_lookup.h"
 #include "segmentation.h"
 
-#define PAT_AFTER_RESET 0x0007040600070406ull
+#define PAT_AFTER_RESET	      0x0007040600070406ull
 #define APIC_BASE_AFTER_RESET 0xfee00800ull
-#define APIC_BASE_BSP BIT(8)
+#define APIC_BASE_BSP	      BIT(8)
 
 static void reset_segments(struct dbt_vp *vp)
 {
 	for (unsigned int i = 0; i < VP_SEGMENT_COUNT; i++)
-		vp->seg[i] = (struct vp_segment){ .limit = 0xffff, .access = 0x93 };
+		vp->seg[i] = (struct vp_segment){.limit = 0xffff, .access = 0x93};
 	vp->seg[VP_CS] = (struct vp_segment){
-		.base = 0xffff0000, .limit = 0xffff, .access = 0x9b, .selector = 0xf000
-	};
+		.base = 0xffff0000, .limit = 0xffff, .access = 0x9b, .selector = 0xf000};
 	vp->seg[VP_LDTR].access = 0x82;
 	vp->seg[VP_TR].access = 0x8b;
-	vp->gdtr = (struct vp_table){ .limit = 0xffff };
-	vp->idtr = (struct vp_table){ .limit = 0xffff };
+	vp->gdtr = (struct vp_table){.limit = 0xffff};
+	vp->idtr = (struct vp_table){.limit = 0xffff};
 }
 
 /* RDX: family, model and stepping as CPUID leaf 1 shows them. */
@@ -50,7 +49,8 @@ static void reset_registers(struct dbt_vp *vp, bool init)
 	vp->dr7 = 0x400;
 }
 
-/* The legacy region of an XSAVE area: x87 control word, MXCSR; everything else in its initial state. */
+/* The legacy region of an XSAVE area: x87 control word, MXCSR; everything else in its initial
+ * state. */
 static void reset_xsave(struct dbt_vp *vp)
 {
 	for (unsigned int i = 0; i < sizeof(vp->xsave); i++)

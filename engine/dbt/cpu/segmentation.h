@@ -17,20 +17,29 @@
 #include "mmu.h"
 
 #define SELECTOR_RPL 3u
-#define SELECTOR_TI 4u
+#define SELECTOR_TI  4u
 
 /* Types of code and data segments. */
-#define TYPE_ACCESSED 1u
-#define TYPE_WRITABLE 2u   /* data */
-#define TYPE_READABLE 2u   /* code */
+#define TYPE_ACCESSED	 1u
+#define TYPE_WRITABLE	 2u /* data */
+#define TYPE_READABLE	 2u /* code */
 #define TYPE_EXPAND_DOWN 4u /* data */
-#define TYPE_CONFORMING 4u /* code */
-#define TYPE_CODE 8u
+#define TYPE_CONFORMING	 4u /* code */
+#define TYPE_CODE	 8u
 /* System descriptors (S clear). */
 enum {
-	SYSTEM_TSS16 = 1, SYSTEM_LDT = 2, SYSTEM_TSS16_BUSY = 3, SYSTEM_CALL16 = 4, SYSTEM_TASK_GATE = 5,
-	SYSTEM_INT16 = 6, SYSTEM_TRAP16 = 7, SYSTEM_TSS = 9, SYSTEM_TSS_BUSY = 11, SYSTEM_CALL = 12,
-	SYSTEM_INT = 14, SYSTEM_TRAP = 15
+	SYSTEM_TSS16 = 1,
+	SYSTEM_LDT = 2,
+	SYSTEM_TSS16_BUSY = 3,
+	SYSTEM_CALL16 = 4,
+	SYSTEM_TASK_GATE = 5,
+	SYSTEM_INT16 = 6,
+	SYSTEM_TRAP16 = 7,
+	SYSTEM_TSS = 9,
+	SYSTEM_TSS_BUSY = 11,
+	SYSTEM_CALL = 12,
+	SYSTEM_INT = 14,
+	SYSTEM_TRAP = 15
 };
 
 /* What SYSCALL and its relatives put into CS and SS; the privilege level is added. */
@@ -121,7 +130,8 @@ static inline uint64_t truncate_to(uint64_t value, uint32_t bytes)
 }
 
 /* The 16-bit selector operand in memory or a register. */
-static inline int read_selector(struct dbt_vp *vp, struct cpu_args args, uint64_t value, uint16_t *ret_selector)
+static inline int read_selector(struct dbt_vp *vp, struct cpu_args args, uint64_t value,
+				uint16_t *ret_selector)
 {
 	if (args.flags & CPU_ARG_MEM)
 		return mmu_read(vp, value, ret_selector, 2, 0);
@@ -176,9 +186,11 @@ static inline uint32_t descriptor_limit(uint64_t raw)
 }
 
 /* Where the descriptor of a non-null selector is; false: beyond its table's limit. */
-bool descriptor_find(const struct dbt_vp *vp, uint16_t selector, uint32_t bytes, uint64_t *ret_address);
+bool descriptor_find(const struct dbt_vp *vp, uint16_t selector, uint32_t bytes,
+		     uint64_t *ret_address);
 /* Reads it; beyond the limit: @vector(selector). */
-int descriptor_read(struct dbt_vp *vp, uint16_t selector, uint8_t vector, struct descriptor *ret_descriptor);
+int descriptor_read(struct dbt_vp *vp, uint16_t selector, uint8_t vector,
+		    struct descriptor *ret_descriptor);
 /* Writes the type byte with @set added, if that changes it. */
 int descriptor_mark(struct dbt_vp *vp, const struct descriptor *descriptor, uint8_t set);
 /* The hidden part of a segment register from a descriptor. */
@@ -209,20 +221,22 @@ static inline bool segment_is_code64(const struct dbt_vp *vp, const struct vp_se
 /* A stack under way: registers change only in stack_commit(). */
 struct stack {
 	uint64_t pointer;
-	uint64_t mask;                    /* all ones, 32 or 16 bits */
+	uint64_t mask;			  /* all ones, 32 or 16 bits */
 	const struct vp_segment *segment; /* NULL: 64-bit mode, neither base nor limit */
-	uint32_t access;                  /* for mmu_read(), mmu_write() */
-	uint32_t error;                   /* error code of #SS */
+	uint32_t access;		  /* for mmu_read(), mmu_write() */
+	uint32_t error;			  /* error code of #SS */
 };
 
 struct stack stack_current(const struct dbt_vp *vp);
 /* On a segment that is not in SS yet; @code64: what the processor will execute there. */
-struct stack stack_new(const struct vp_segment *ss, bool code64, uint64_t pointer, unsigned int cpl);
+struct stack stack_new(const struct vp_segment *ss, bool code64, uint64_t pointer,
+		       unsigned int cpl);
 /* Pushes values[0] first. Returns as mmu_write() does. */
 int stack_push(struct dbt_vp *vp, struct stack *stack, const uint64_t *values, unsigned int count,
 	       uint32_t width);
 /* Pops values[0] first. */
-int stack_pop(struct dbt_vp *vp, struct stack *stack, uint64_t *ret_values, unsigned int count, uint32_t width);
+int stack_pop(struct dbt_vp *vp, struct stack *stack, uint64_t *ret_values, unsigned int count,
+	      uint32_t width);
 /* RSP (or ESP, or SP) becomes the pointer. */
 void stack_commit(struct dbt_vp *vp, const struct stack *stack);
 

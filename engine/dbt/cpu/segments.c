@@ -68,7 +68,8 @@ enum cpu_result helper_pop_seg(struct dbt_vp *vp, struct cpu_args args, uint64_t
 
 	if (unlikely(index == VP_CS || index > VP_GS))
 		return raise_now(vp, VEC_UD);
-	if (stack_pop(vp, &stack, &selector, 1, push_width(vp, args)) || segment_load(vp, index, selector))
+	if (stack_pop(vp, &stack, &selector, 1, push_width(vp, args)) ||
+	    segment_load(vp, index, selector))
 		return CPU_RESTART;
 	stack_commit(vp, &stack);
 	return finish_load(vp, index);
@@ -79,7 +80,7 @@ enum cpu_result helper_load_far_pointer(struct dbt_vp *vp, struct cpu_args args,
 {
 	enum vp_segment_index index = args.imm16 & 7;
 	uint64_t offset;
-	uint8_t bytes[16] = { 0 };
+	uint8_t bytes[16] = {0};
 	uint16_t selector;
 
 	if (unlikely(!(args.flags & CPU_ARG_MEM) || index == VP_CS || index > VP_GS))

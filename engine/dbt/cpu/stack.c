@@ -10,7 +10,7 @@
 
 struct stack stack_new(const struct vp_segment *ss, bool code64, uint64_t pointer, unsigned int cpl)
 {
-	struct stack stack = { .pointer = pointer, .mask = ~0ull };
+	struct stack stack = {.pointer = pointer, .mask = ~0ull};
 
 	stack.access = cpl == 3 ? ACCESS_USER : ACCESS_SUPERVISOR;
 	if (code64)
@@ -37,7 +37,8 @@ void stack_commit(struct dbt_vp *vp, const struct stack *stack)
 		vp->gpr[VP_RSP] = stack->pointer & stack->mask;
 }
 
-static bool within_limit(const struct vp_segment *segment, uint64_t mask, uint64_t first, uint32_t bytes)
+static bool within_limit(const struct vp_segment *segment, uint64_t mask, uint64_t first,
+			 uint32_t bytes)
 {
 	uint64_t last = first + bytes - 1;
 
@@ -49,8 +50,8 @@ static bool within_limit(const struct vp_segment *segment, uint64_t mask, uint64
 }
 
 /* *ret_linear: where @bytes at @offset are in linear memory. */
-static int stack_address(struct dbt_vp *vp, const struct stack *stack, uint64_t offset, uint32_t bytes,
-			 uint64_t *ret_linear)
+static int stack_address(struct dbt_vp *vp, const struct stack *stack, uint64_t offset,
+			 uint32_t bytes, uint64_t *ret_linear)
 {
 	if (likely(!stack->segment)) {
 		*ret_linear = offset;
@@ -123,8 +124,8 @@ int stack_push(struct dbt_vp *vp, struct stack *stack, const uint64_t *values, u
 	return mmu_write(vp, linear, frame, bytes, stack->access);
 }
 
-static int pop_wrapping(struct dbt_vp *vp, struct stack *stack, uint64_t *ret_values, unsigned int count,
-			uint32_t width)
+static int pop_wrapping(struct dbt_vp *vp, struct stack *stack, uint64_t *ret_values,
+			unsigned int count, uint32_t width)
 {
 	for (unsigned int i = 0; i < count; i++) {
 		uint64_t linear;
@@ -138,7 +139,8 @@ static int pop_wrapping(struct dbt_vp *vp, struct stack *stack, uint64_t *ret_va
 	return 0;
 }
 
-int stack_pop(struct dbt_vp *vp, struct stack *stack, uint64_t *ret_values, unsigned int count, uint32_t width)
+int stack_pop(struct dbt_vp *vp, struct stack *stack, uint64_t *ret_values, unsigned int count,
+	      uint32_t width)
 {
 	uint8_t frame[FRAME_BYTES_MAX] __attribute__((aligned(8)));
 	uint32_t bytes = count * width;

@@ -15,7 +15,8 @@
 /* Bits that SYSRET takes from R11: all but RF, VM and reserved ones (SDM, "SYSRET"). */
 #define SYSRET_FLAGS 0x3c7fd7u
 
-static void set_flat(struct vp_segment *segment, uint16_t selector, uint32_t access, unsigned int cpl)
+static void set_flat(struct vp_segment *segment, uint16_t selector, uint32_t access,
+		     unsigned int cpl)
 {
 	segment->base = 0;
 	segment->limit = 0xffffffff;
@@ -24,7 +25,8 @@ static void set_flat(struct vp_segment *segment, uint16_t selector, uint32_t acc
 }
 
 /* CS and SS of one of these instructions, and everything that follows from them. */
-static void enter_flat(struct dbt_vp *vp, unsigned int cpl, uint16_t cs, uint32_t cs_access, uint16_t ss)
+static void enter_flat(struct dbt_vp *vp, unsigned int cpl, uint16_t cs, uint32_t cs_access,
+		       uint16_t ss)
 {
 	set_flat(&vp->seg[VP_CS], cs, cs_access, cpl);
 	set_flat(&vp->seg[VP_SS], ss, ACCESS_DATA32, cpl);
@@ -101,7 +103,8 @@ enum cpu_result helper_sysexit(struct dbt_vp *vp, struct cpu_args args, uint64_t
 
 	if (in_long_mode(vp) && cpuid_is_amd(vp_partition(vp)))
 		return raise_now(vp, VEC_UD);
-	if (!in_protected_mode(vp) || vp->cpl || !selector || !is_canonical(rip) || !is_canonical(rsp))
+	if (!in_protected_mode(vp) || vp->cpl || !selector || !is_canonical(rip) ||
+	    !is_canonical(rsp))
 		return raise_now_error(vp, VEC_GP, 0);
 	vp->gpr[VP_RSP] = rsp;
 	vp->next_rip = rip;

@@ -8,10 +8,11 @@
 
 /* --- GDTR, IDTR --- */
 
-static enum cpu_result load_table(struct dbt_vp *vp, struct cpu_args args, uint64_t value, struct vp_table *table)
+static enum cpu_result load_table(struct dbt_vp *vp, struct cpu_args args, uint64_t value,
+				  struct vp_table *table)
 {
 	uint32_t base_bytes = in_code64(vp) ? 8 : 4;
-	uint8_t bytes[10] = { 0 };
+	uint8_t bytes[10] = {0};
 	uint64_t base = 0;
 
 	if (unlikely(!(args.flags & CPU_ARG_MEM)))
@@ -75,12 +76,14 @@ enum cpu_result helper_sidt(struct dbt_vp *vp, struct cpu_args args, uint64_t va
 /* --- LDTR, TR --- */
 
 /* A system descriptor: 16 bytes in long mode, *ret_high its second half. */
-static int read_system(struct dbt_vp *vp, uint16_t selector, struct descriptor *ret_descriptor, uint64_t *ret_high)
+static int read_system(struct dbt_vp *vp, uint16_t selector, struct descriptor *ret_descriptor,
+		       uint64_t *ret_high)
 {
 	uint32_t bytes = in_long_mode(vp) ? 16 : 8;
-	uint64_t raw[2] = { 0, 0 };
+	uint64_t raw[2] = {0, 0};
 
-	if ((selector & SELECTOR_TI) || !descriptor_find(vp, selector, bytes, &ret_descriptor->address))
+	if ((selector & SELECTOR_TI) ||
+	    !descriptor_find(vp, selector, bytes, &ret_descriptor->address))
 		return fault_selector(vp, VEC_GP, selector);
 	if (mmu_read(vp, ret_descriptor->address, raw, bytes, ACCESS_SUPERVISOR))
 		return -1;
@@ -90,8 +93,8 @@ static int read_system(struct dbt_vp *vp, uint16_t selector, struct descriptor *
 }
 
 /* Fills @index from a descriptor whose type is in @types (a bit each); @set: type bits to add. */
-static int load_system(struct dbt_vp *vp, enum vp_segment_index index, uint16_t selector, uint32_t types,
-		       uint8_t set)
+static int load_system(struct dbt_vp *vp, enum vp_segment_index index, uint16_t selector,
+		       uint32_t types, uint8_t set)
 {
 	struct descriptor descriptor;
 	struct vp_segment segment;
@@ -187,8 +190,8 @@ static void set_zf(struct dbt_vp *vp, bool set)
 }
 
 /* The descriptor a question is about. -1: exception; 0: there is none that can be read; 1. */
-static int ask_descriptor(struct dbt_vp *vp, struct cpu_args args, uint64_t value, uint16_t *ret_selector,
-			  uint64_t *ret_raw)
+static int ask_descriptor(struct dbt_vp *vp, struct cpu_args args, uint64_t value,
+			  uint16_t *ret_selector, uint64_t *ret_raw)
 {
 	uint64_t address;
 
@@ -211,9 +214,9 @@ static bool visible(const struct dbt_vp *vp, uint16_t selector, uint32_t access)
 }
 
 /* System types that LAR and LSL know, a bit each. */
-#define LSL_TYPES_LONG (BIT(SYSTEM_LDT) | BIT(SYSTEM_TSS) | BIT(SYSTEM_TSS_BUSY))
+#define LSL_TYPES_LONG	 (BIT(SYSTEM_LDT) | BIT(SYSTEM_TSS) | BIT(SYSTEM_TSS_BUSY))
 #define LSL_TYPES_LEGACY (LSL_TYPES_LONG | BIT(SYSTEM_TSS16) | BIT(SYSTEM_TSS16_BUSY))
-#define LAR_TYPES_LONG (LSL_TYPES_LONG | BIT(SYSTEM_CALL))
+#define LAR_TYPES_LONG	 (LSL_TYPES_LONG | BIT(SYSTEM_CALL))
 #define LAR_TYPES_LEGACY                                                                           \
 	(LSL_TYPES_LEGACY | BIT(SYSTEM_CALL) | BIT(SYSTEM_CALL16) | BIT(SYSTEM_TASK_GATE))
 
@@ -221,7 +224,8 @@ static bool answerable(const struct dbt_vp *vp, uint16_t selector, uint64_t raw,
 {
 	uint32_t access = descriptor_access(raw);
 
-	return ((access & VP_SEG_S) || (types & BIT(access_type(access)))) && visible(vp, selector, access);
+	return ((access & VP_SEG_S) || (types & BIT(access_type(access)))) &&
+	       visible(vp, selector, access);
 }
 
 enum cpu_result helper_lar(struct dbt_vp *vp, struct cpu_args args, uint64_t value)
@@ -233,7 +237,8 @@ enum cpu_result helper_lar(struct dbt_vp *vp, struct cpu_args args, uint64_t val
 
 	if (found < 0)
 		return CPU_RESTART;
-	ok = found && answerable(vp, selector, raw, in_long_mode(vp) ? LAR_TYPES_LONG : LAR_TYPES_LEGACY);
+	ok = found &&
+	     answerable(vp, selector, raw, in_long_mode(vp) ? LAR_TYPES_LONG : LAR_TYPES_LEGACY);
 	if (ok)
 		write_gpr(vp, args.reg, args.op_bytes, raw >> 32 & 0xffff00);
 	set_zf(vp, ok);
@@ -249,7 +254,8 @@ enum cpu_result helper_lsl(struct dbt_vp *vp, struct cpu_args args, uint64_t val
 
 	if (found < 0)
 		return CPU_RESTART;
-	ok = found && answerable(vp, selector, raw, in_long_mode(vp) ? LSL_TYPES_LONG : LSL_TYPES_LEGACY);
+	ok = found &&
+	     answerable(vp, selector, raw, in_long_mode(vp) ? LSL_TYPES_LONG : LSL_TYPES_LEGACY);
 	if (ok)
 		write_gpr(vp, args.reg, args.op_bytes, descriptor_limit(raw));
 	set_zf(vp, ok);

@@ -9,8 +9,8 @@
 #include "segmentation.h"
 
 /* The last step of a far transfer: CS, CPL (also CS's RPL), where to go on, the mode. */
-static inline enum cpu_result transfer_to(struct dbt_vp *vp, const struct vp_segment *cs, uint64_t rip,
-					  unsigned int cpl)
+static inline enum cpu_result transfer_to(struct dbt_vp *vp, const struct vp_segment *cs,
+					  uint64_t rip, unsigned int cpl)
 {
 	vp->seg[VP_CS] = *cs;
 	vp->seg[VP_CS].selector = (cs->selector & ~SELECTOR_RPL) | cpl;
@@ -21,9 +21,10 @@ static inline enum cpu_result transfer_to(struct dbt_vp *vp, const struct vp_seg
 }
 
 /* Checks CS:RIP popped by a return; the selector's RPL is the privilege returned to. */
-int return_code_segment(struct dbt_vp *vp, uint16_t selector, uint64_t rip, struct vp_segment *ret_cs);
+int return_code_segment(struct dbt_vp *vp, uint16_t selector, uint64_t rip,
+			struct vp_segment *ret_cs);
 /* Checks and loads SS:RSP popped by a return into @cs at @cpl: the last step that can fault. */
-int return_to_stack(struct dbt_vp *vp, const struct vp_segment *cs, uint16_t selector, uint64_t pointer,
-		    unsigned int cpl);
+int return_to_stack(struct dbt_vp *vp, const struct vp_segment *cs, uint16_t selector,
+		    uint64_t pointer, unsigned int cpl);
 
 #endif
