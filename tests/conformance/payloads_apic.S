@@ -119,7 +119,7 @@ PAYLOAD tsc_deadline
 	rdtsc
 	shl $32, %rdx
 	or %rdx, %rax
-	add $10000000, %rax
+	add $500000000, %rax	/* long enough to read it back on a slow machine */
 	mov %rax, %r8
 	mov %rax, %rdx
 	shr $32, %rdx

@@ -222,7 +222,7 @@ static void set_flat_segments(struct vp_state *state)
 		.base = TSS_AT, .limit = 0x67, .access = 0x8b, .selector = SEL_TSS};
 }
 
-static void enter_long_mode(struct vp_state *state, unsigned int index)
+static void enter_long_mode(struct vp_state *state, unsigned int index, uint64_t rip)
 {
 	set_flat_segments(state);
 	state->gdtr = (struct vp_table){.base = GDT_AT, .limit = sizeof(gdt) - 1};
@@ -232,7 +232,7 @@ static void enter_long_mode(struct vp_state *state, unsigned int index)
 	state->cr4 = CR4_LONG;
 	state->efer = EFER_LONG;
 	memset(&state->regs, 0, sizeof(state->regs));
-	state->regs.rip = CODE_AT + index * CODE_BYTES;
+	state->regs.rip = rip;
 	state->regs.rflags = 2;
 	state->regs.gpr[VP_RSP] = STACK_TOP - index * STACK_BYTES;
 	state->activity = VP_RUNNING;
@@ -241,12 +241,18 @@ static void enter_long_mode(struct vp_state *state, unsigned int index)
 bool rig_start_payload(struct rig *rig, unsigned int index, const uint8_t *code, size_t bytes)
 {
 	struct vp_state state;
+	uint64_t at = CODE_AT + index * CODE_BYTES + rig->code_used[index];
 
-	if (bytes > CODE_BYTES)
+	/*
+	 * Never over an earlier one: an engine that keeps translations does not see the host's
+	 * writes, and partition.h has no call that tells it of them.
+	 */
+	if (rig->code_used[index] + bytes > CODE_BYTES)
 		return rig_fail(rig, "payload of %zu bytes", bytes);
-	memcpy(rig->memory.base + CODE_AT + index * CODE_BYTES, code, bytes);
+	memcpy(rig->memory.base + at, code, bytes);
+	rig->code_used[index] += ALIGN_UP(bytes, 64);
 	TRY(rig_ok(rig, "vp_get_state", vp_get_state(rig->vp[index], &state)));
-	enter_long_mode(&state, index);
+	enter_long_mode(&state, index, at);
 	return rig_ok(rig, "vp_set_state", vp_set_state(rig->vp[index], &state));
 }
 
