@@ -23,27 +23,27 @@ static void sizes_take_digits_and_one_suffix(void **state)
 		int result;
 		uint64_t bytes;
 	} cases[] = {
-		{ "0", 0, 0 },
-		{ "1", 0, 1 },
-		{ "512M", 0, 512 * MIB },
-		{ "512m", 0, 512 * MIB },
-		{ "4K", 0, 4096 },
-		{ "3G", 0, 3 * GIB },
-		{ "2T", 0, 2048 * GIB },
-		{ "18446744073709551615", 0, UINT64_MAX },
-		{ "18446744073709551616", -ERANGE, 0 },
-		{ "17179869184G", -ERANGE, 0 },
-		{ "16777216T", -ERANGE, 0 },
-		{ "", -EINVAL, 0 },
-		{ "M", -EINVAL, 0 },
-		{ "-1", -EINVAL, 0 },
-		{ "+1", -EINVAL, 0 },
-		{ " 1", -EINVAL, 0 },
-		{ "1 M", -EINVAL, 0 },
-		{ "1MB", -EINVAL, 0 },
-		{ "1.5G", -EINVAL, 0 },
-		{ "0x10", -EINVAL, 0 },
-		{ "1-", -EINVAL, 0 },
+		{"0", 0, 0},
+		{"1", 0, 1},
+		{"512M", 0, 512 * MIB},
+		{"512m", 0, 512 * MIB},
+		{"4K", 0, 4096},
+		{"3G", 0, 3 * GIB},
+		{"2T", 0, 2048 * GIB},
+		{"18446744073709551615", 0, UINT64_MAX},
+		{"18446744073709551616", -ERANGE, 0},
+		{"17179869184G", -ERANGE, 0},
+		{"16777216T", -ERANGE, 0},
+		{"", -EINVAL, 0},
+		{"M", -EINVAL, 0},
+		{"-1", -EINVAL, 0},
+		{"+1", -EINVAL, 0},
+		{" 1", -EINVAL, 0},
+		{"1 M", -EINVAL, 0},
+		{"1MB", -EINVAL, 0},
+		{"1.5G", -EINVAL, 0},
+		{"0x10", -EINVAL, 0},
+		{"1-", -EINVAL, 0},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -60,7 +60,7 @@ static void formatted_sizes_parse_to_the_same_number(void **state)
 		uint64_t bytes;
 		const char *text;
 	} cases[] = {
-		{ 0, "0" }, { 1023, "1023" }, { 1536 * MIB, "1536M" }, { 4 * GIB, "4G" }, { 6144, "6K" },
+		{0, "0"}, {1023, "1023"}, {1536 * MIB, "1536M"}, {4 * GIB, "4G"}, {6144, "6K"},
 	};
 	char text[SIZE_TEXT_BYTES];
 
@@ -80,11 +80,19 @@ static void numbers_are_checked_against_their_range(void **state)
 		int result;
 		uint64_t value;
 	} cases[] = {
-		{ "1", 0, 1 },		  { "64", 0, 64 },	  { "0x40", 0, 64 },
-		{ "0X1f", 0, 31 },	  { "0", -ERANGE, 0 },	  { "65", -ERANGE, 0 },
-		{ "1000", -ERANGE, 0 },	  { "0x", -EINVAL, 0 },	  { "", -EINVAL, 0 },
-		{ "-1", -EINVAL, 0 },	  { "1x", -EINVAL, 0 },	  { "a", -EINVAL, 0 },
-		{ "99999999999999999999", -ERANGE, 0 },
+		{"1", 0, 1},
+		{"64", 0, 64},
+		{"0x40", 0, 64},
+		{"0X1f", 0, 31},
+		{"0", -ERANGE, 0},
+		{"65", -ERANGE, 0},
+		{"1000", -ERANGE, 0},
+		{"0x", -EINVAL, 0},
+		{"", -EINVAL, 0},
+		{"-1", -EINVAL, 0},
+		{"1x", -EINVAL, 0},
+		{"a", -EINVAL, 0},
+		{"99999999999999999999", -ERANGE, 0},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -207,7 +215,8 @@ static void a_callback_may_remove_every_source(void **state)
 		assert_int_equal(pipe(ends[i]), 0);
 		assert_int_equal(write(ends[i][1], "x", 1), 1);
 		assert_int_equal(loop_add_fd(pair.loop, ends[i][0], EPOLLIN, remove_both, &pair,
-					     &pair.sources[i]), 0);
+					     &pair.sources[i]),
+				 0);
 	}
 	assert_int_equal(loop_run(pair.loop), 0);
 	assert_int_equal(pair.calls, 1);

@@ -42,7 +42,7 @@ void log_message(enum log_level level, const char *format, ...)
 	static const char prefix[] = "mullion: ";
 	char line[LINE_BYTES];
 	size_t used = sizeof(prefix) - 1;
-	struct pollfd writable = { .fd = STDERR_FILENO, .events = POLLOUT };
+	struct pollfd writable = {.fd = STDERR_FILENO, .events = POLLOUT};
 	int saved_errno = errno;
 	va_list args;
 

@@ -65,14 +65,15 @@ static void drain(int fd)
 /* --- file descriptors --- */
 
 int loop_add_fd(struct loop *loop, int fd, uint32_t events,
-		void (*ready)(void *ctx, uint32_t events), void *ctx, struct loop_source **ret_source)
+		void (*ready)(void *ctx, uint32_t events), void *ctx,
+		struct loop_source **ret_source)
 {
 	struct loop_source *source = malloc(sizeof(*source));
-	struct epoll_event event = { .events = events, .data.ptr = source };
+	struct epoll_event event = {.events = events, .data.ptr = source};
 
 	if (!source)
 		return -ENOMEM;
-	*source = (struct loop_source){ .loop = loop, .fd = fd, .ready = ready, .ctx = ctx };
+	*source = (struct loop_source){.loop = loop, .fd = fd, .ready = ready, .ctx = ctx};
 	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
 		int r = -errno;
 
@@ -85,9 +86,10 @@ int loop_add_fd(struct loop *loop, int fd, uint32_t events,
 
 int loop_source_set_events(struct loop_source *source, uint32_t events)
 {
-	struct epoll_event event = { .events = events, .data.ptr = source };
+	struct epoll_event event = {.events = events, .data.ptr = source};
 
-	return epoll_ctl(source->loop->epoll_fd, EPOLL_CTL_MOD, source->fd, &event) < 0 ? -errno : 0;
+	return epoll_ctl(source->loop->epoll_fd, EPOLL_CTL_MOD, source->fd, &event) < 0 ? -errno
+											: 0;
 }
 
 void loop_source_remove(struct loop_source *source)
@@ -130,7 +132,7 @@ int loop_timer_new(struct loop *loop, void (*expired)(void *ctx), void *ctx,
 
 	if (!timer)
 		return -ENOMEM;
-	*timer = (struct loop_timer){ .loop = loop, .expired = expired, .ctx = ctx };
+	*timer = (struct loop_timer){.loop = loop, .expired = expired, .ctx = ctx};
 	pthread_mutex_lock(&loop->timer_lock);
 	timer->next = loop->timers;
 	loop->timers = timer;
@@ -245,7 +247,8 @@ static int open_descriptors(struct loop *loop)
 	r = loop_add_fd(loop, loop->stop_fd, EPOLLIN, stop_fd_ready, loop, &loop->stop_source);
 	if (r < 0)
 		return r;
-	return loop_add_fd(loop, loop->timer_fd, EPOLLIN, timer_fd_ready, loop, &loop->timer_source);
+	return loop_add_fd(loop, loop->timer_fd, EPOLLIN, timer_fd_ready, loop,
+			   &loop->timer_source);
 }
 
 int loop_new(struct loop **ret_loop)

@@ -12,7 +12,10 @@ static const struct {
 	char letter;
 	unsigned int shift;
 } suffixes[] = {
-	{ 'T', 40 }, { 'G', 30 }, { 'M', 20 }, { 'K', 10 },
+	{'T', 40},
+	{'G', 30},
+	{'M', 20},
+	{'K', 10},
 };
 
 static int digit_value(char c)

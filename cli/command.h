@@ -51,11 +51,11 @@ struct option_row {
 	const char *name;     /* without the dashes */
 	const char *argument; /* as help shows it; NULL for a flag */
 	enum option_type type;
-	size_t offset;        /* of the value in the command's options */
+	size_t offset; /* of the value in the command's options */
 	const char *help;
-	const char *preset;   /* the default as a user would type it; NULL: none */
+	const char *preset; /* the default as a user would type it; NULL: none */
 	bool required;
-	uint64_t min, max;    /* of numbers and sizes; max 0: no limit */
+	uint64_t min, max;	  /* of numbers and sizes; max 0: no limit */
 	const char *const *words; /* ends with NULL */
 };
 
@@ -63,11 +63,12 @@ struct option_row {
 struct command {
 	const char *name;
 	const char *argument; /* the positional argument as help shows it; NULL: there is none */
-	const char *const *argument_words; /* for completion and checking; NULL: the commands' names */
+	const char *const
+		*argument_words; /* for completion and checking; NULL: the commands' names */
 	bool argument_required;
 	const char *summary; /* one line */
 	const char *description;
-	const struct option_row *options; /* ends with name == NULL */
+	const struct option_row *options;		       /* ends with name == NULL */
 	int (*run)(const void *options, const char *argument); /* returns the exit status */
 };
 

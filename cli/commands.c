@@ -8,73 +8,118 @@
 #include "run_options.h"
 
 const struct exit_code_row exit_code_table[] = {
-	{ EXIT_OK, "The guest powered off, or reset with --no-reboot, or the user quit with Ctrl-] q; "
-		   "other commands: done." },
-	{ EXIT_FAILED, "The operation failed, or a signal (SIGINT, SIGTERM, SIGHUP) ended the run." },
-	{ EXIT_USAGE, "The command line was wrong." },
-	{ EXIT_HOST_CANNOT, "This host cannot do it: too little memory, no permission, no such engine here." },
-	{ EXIT_GUEST_CRASHED, "The guest crashed (triple fault); the report names the processor, RIP, "
-			      "CR2 and the last exception." },
-	{}
-};
+	{EXIT_OK,
+	 "The guest powered off, or reset with --no-reboot, or the user quit with Ctrl-] q; "
+	 "other commands: done."},
+	{EXIT_FAILED, "The operation failed, or a signal (SIGINT, SIGTERM, SIGHUP) ended the run."},
+	{EXIT_USAGE, "The command line was wrong."},
+	{EXIT_HOST_CANNOT,
+	 "This host cannot do it: too little memory, no permission, no such engine here."},
+	{EXIT_GUEST_CRASHED,
+	 "The guest crashed (triple fault); the report names the processor, RIP, "
+	 "CR2 and the last exception."},
+	{}};
 
-static const char *const accel_words[] = { "auto", "dbt", "kvm", NULL };
-static const char *const serial_words[] = { "stdio", "pty", "file:", "none", NULL };
+static const char *const accel_words[] = {"auto", "dbt", "kvm", NULL};
+static const char *const serial_words[] = {"stdio", "pty", "file:", "none", NULL};
 /* In the order of PARTITION_TRACE_*. */
-static const char *const trace_words[] = { "exits", "exceptions", "interrupts", "blocks", "mmu", NULL };
-static const char *const shell_words[] = { "bash", NULL };
+static const char *const trace_words[] = {"exits",  "exceptions", "interrupts",
+					  "blocks", "mmu",	  NULL};
+static const char *const shell_words[] = {"bash", NULL};
 
 #define AT(member) offsetof(struct run_options, member)
 
 const struct option_row run_options[] = {
-	{ .name = "kernel", .argument = "FILE", .type = OPTION_FILE, .offset = AT(kernel),
-	  .required = true,
-	  .help = "Kernel to boot: a Linux bzImage, an ELF kernel with a PVH note, or a multiboot 1 image" },
-	{ .name = "initrd", .argument = "FILE", .type = OPTION_FILES, .offset = AT(initrds),
-	  .help = "Initial RAM disk, or a module for a multiboot kernel; may be given several times" },
-	{ .name = "append", .argument = "STRING", .type = OPTION_TEXT, .offset = AT(append),
-	  .preset = "", .help = "Command line for the kernel" },
-	{ .name = "memory", .argument = "SIZE", .type = OPTION_SIZE, .offset = AT(memory_bytes),
-	  .preset = "512M", .min = MIB, .help = "The guest's memory; takes K, M or G" },
-	{ .name = "cpus", .argument = "N", .type = OPTION_NUMBER, .offset = AT(cpus),
-	  .preset = "1", .min = 1, .max = 64, .help = "Number of virtual processors, 1 to 64" },
-	{ .name = "accel", .argument = "ENGINE", .type = OPTION_CHOICE, .offset = AT(accel),
-	  .preset = "auto", .words = accel_words,
-	  .help = "Engine that runs the guest: auto (kvm where it is usable, else dbt), dbt "
-		  "(Mullion's software CPU), or kvm" },
-	{ .name = "no-reboot", .type = OPTION_FLAG, .offset = AT(no_reboot),
-	  .help = "End when the guest resets, instead of booting the kernel again" },
-	{ .name = "debug-exit", .argument = "PORT", .type = OPTION_NUMBER, .offset = AT(debug_exit),
-	  .max = 0xffff,
-	  .help = "A guest write of V to this I/O port ends the run with status (V<<1)|1" },
-	{ .name = "serial", .argument = "WHERE", .type = OPTION_CHOICE, .offset = AT(serial),
-	  .preset = "stdio", .words = serial_words,
-	  .help = "The guest's first serial port: stdio, pty (a new pseudoterminal, whose name is "
-		  "shown), file:PATH (output only), or none" },
-	{ .name = "trace", .argument = "LIST", .type = OPTION_SET, .offset = AT(trace),
-	  .words = trace_words,
-	  .help = "Show on standard error what the guest does: a comma-separated list of exits, "
-		  "exceptions, interrupts, blocks, mmu" },
-	{ .name = "stats", .type = OPTION_FLAG, .offset = AT(stats),
-	  .help = "At the end, show the engine's counters on standard error" },
-	{ .name = "verbose", .type = OPTION_FLAG, .offset = AT(verbose),
-	  .help = "Also show what only matters when looking for a defect" },
-	{}
-};
+	{.name = "kernel",
+	 .argument = "FILE",
+	 .type = OPTION_FILE,
+	 .offset = AT(kernel),
+	 .required = true,
+	 .help = "Kernel to boot: a Linux bzImage, an ELF kernel with a PVH note, or a multiboot 1 "
+		 "image"},
+	{.name = "initrd",
+	 .argument = "FILE",
+	 .type = OPTION_FILES,
+	 .offset = AT(initrds),
+	 .help = "Initial RAM disk, or a module for a multiboot kernel; may be given several "
+		 "times"},
+	{.name = "append",
+	 .argument = "STRING",
+	 .type = OPTION_TEXT,
+	 .offset = AT(append),
+	 .preset = "",
+	 .help = "Command line for the kernel"},
+	{.name = "memory",
+	 .argument = "SIZE",
+	 .type = OPTION_SIZE,
+	 .offset = AT(memory_bytes),
+	 .preset = "512M",
+	 .min = MIB,
+	 .help = "The guest's memory; takes K, M or G"},
+	{.name = "cpus",
+	 .argument = "N",
+	 .type = OPTION_NUMBER,
+	 .offset = AT(cpus),
+	 .preset = "1",
+	 .min = 1,
+	 .max = 64,
+	 .help = "Number of virtual processors, 1 to 64"},
+	{.name = "accel",
+	 .argument = "ENGINE",
+	 .type = OPTION_CHOICE,
+	 .offset = AT(accel),
+	 .preset = "auto",
+	 .words = accel_words,
+	 .help = "Engine that runs the guest: auto (kvm where it is usable, else dbt), dbt "
+		 "(Mullion's software CPU), or kvm"},
+	{.name = "no-reboot",
+	 .type = OPTION_FLAG,
+	 .offset = AT(no_reboot),
+	 .help = "End when the guest resets, instead of booting the kernel again"},
+	{.name = "debug-exit",
+	 .argument = "PORT",
+	 .type = OPTION_NUMBER,
+	 .offset = AT(debug_exit),
+	 .max = 0xffff,
+	 .help = "A guest write of V to this I/O port ends the run with status (V<<1)|1"},
+	{.name = "serial",
+	 .argument = "WHERE",
+	 .type = OPTION_CHOICE,
+	 .offset = AT(serial),
+	 .preset = "stdio",
+	 .words = serial_words,
+	 .help = "The guest's first serial port: stdio, pty (a new pseudoterminal, whose name is "
+		 "shown), file:PATH (output only), or none"},
+	{.name = "trace",
+	 .argument = "LIST",
+	 .type = OPTION_SET,
+	 .offset = AT(trace),
+	 .words = trace_words,
+	 .help = "Show on standard error what the guest does: a comma-separated list of exits, "
+		 "exceptions, interrupts, blocks, mmu"},
+	{.name = "stats",
+	 .type = OPTION_FLAG,
+	 .offset = AT(stats),
+	 .help = "At the end, show the engine's counters on standard error"},
+	{.name = "verbose",
+	 .type = OPTION_FLAG,
+	 .offset = AT(verbose),
+	 .help = "Also show what only matters when looking for a defect"},
+	{}};
 
-const struct option_row host_options[] = {
-	{ .name = "json", .type = OPTION_FLAG, .offset = offsetof(struct host_options, json),
-	  .help = "Print JSON instead of text" },
-	{}
-};
+const struct option_row host_options[] = {{.name = "json",
+					   .type = OPTION_FLAG,
+					   .offset = offsetof(struct host_options, json),
+					   .help = "Print JSON instead of text"},
+					  {}};
 
-const struct option_row help_options[] = {
-	{ .name = "man", .type = OPTION_FLAG, .offset = offsetof(struct help_options, man),
-	  .help = "Print the manual page (roff)" },
-	{}
-};
+const struct option_row help_options[] = {{.name = "man",
+					   .type = OPTION_FLAG,
+					   .offset = offsetof(struct help_options, man),
+					   .help = "Print the manual page (roff)"},
+					  {}};
 
-static const struct option_row no_options[] = { {} };
+static const struct option_row no_options[] = {{}};
 
 static int command_version(const void *options, const char *argument)
 {
@@ -83,28 +128,42 @@ static int command_version(const void *options, const char *argument)
 }
 
 const struct command command_table[] = {
-	{ .name = "run", .summary = "Run a virtual machine from a kernel",
-	  .description = "Boots a kernel in a new virtual machine, whose first serial port is the "
-			 "terminal. In the terminal, Ctrl-] q quits, Ctrl-] Ctrl-] sends one Ctrl-], "
-			 "and Ctrl-] h shows this help. When standard input is not a terminal, the "
-			 "guest reads it up to its end and runs on until it powers off.",
-	  .options = run_options, .run = command_run },
-	{ .name = "host", .summary = "Show what this host can do",
-	  .description = "Shows the processor, the memory, the engines found, why each is or is not "
-			 "usable, and which one a run would take.",
-	  .options = host_options, .run = command_host },
-	{ .name = "help", .argument = "COMMAND", .summary = "Show help on a command",
-	  .description = "Shows all commands, or the options of one.",
-	  .options = help_options, .run = command_help },
-	{ .name = "version", .summary = "Show the version", .description = "Shows the version.",
-	  .options = no_options, .run = command_version },
-	{ .name = "completion", .argument = "SHELL", .argument_words = shell_words,
-	  .argument_required = true, .summary = "Print a completion script for a shell",
-	  .description = "Prints a script that completes commands, options and their values; for "
-			 "bash: source <(mullion completion bash)",
-	  .options = no_options, .run = command_completion },
-	{}
-};
+	{.name = "run",
+	 .summary = "Run a virtual machine from a kernel",
+	 .description =
+		 "Boots a kernel in a new virtual machine, whose first serial port is the "
+		 "terminal. In the terminal, Ctrl-] q quits, Ctrl-] Ctrl-] sends one Ctrl-], "
+		 "and Ctrl-] h shows this help. When standard input is not a terminal, the "
+		 "guest reads it up to its end and runs on until it powers off.",
+	 .options = run_options,
+	 .run = command_run},
+	{.name = "host",
+	 .summary = "Show what this host can do",
+	 .description = "Shows the processor, the memory, the engines found, why each is or is not "
+			"usable, and which one a run would take.",
+	 .options = host_options,
+	 .run = command_host},
+	{.name = "help",
+	 .argument = "COMMAND",
+	 .summary = "Show help on a command",
+	 .description = "Shows all commands, or the options of one.",
+	 .options = help_options,
+	 .run = command_help},
+	{.name = "version",
+	 .summary = "Show the version",
+	 .description = "Shows the version.",
+	 .options = no_options,
+	 .run = command_version},
+	{.name = "completion",
+	 .argument = "SHELL",
+	 .argument_words = shell_words,
+	 .argument_required = true,
+	 .summary = "Print a completion script for a shell",
+	 .description = "Prints a script that completes commands, options and their values; for "
+			"bash: source <(mullion completion bash)",
+	 .options = no_options,
+	 .run = command_completion},
+	{}};
 
 const struct command *command_find(const char *name)
 {

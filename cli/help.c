@@ -150,7 +150,8 @@ void help_write_man(FILE *out)
 		write_roff(out, row->text);
 		fprintf(out, "\n");
 	}
-	fprintf(out, ".PP\nWith \\fB\\-\\-debug\\-exit\\fR, a guest's write of V gives (V<<1)|1.\n");
+	fprintf(out,
+		".PP\nWith \\fB\\-\\-debug\\-exit\\fR, a guest's write of V gives (V<<1)|1.\n");
 }
 
 /* --- bash completion --- */

@@ -10,7 +10,8 @@
 #include "engines.h"
 #include "run_options.h"
 
-static const struct engine_probe *probe_engine(const struct engine *engine, struct engine_probe *probe)
+static const struct engine_probe *probe_engine(const struct engine *engine,
+					       struct engine_probe *probe)
 {
 	*probe = (struct engine_probe){};
 	engine->probe(probe);
@@ -43,8 +44,8 @@ static json_t *processor_json(const struct host_info *info)
 
 	for (size_t i = 0; i < info->feature_count; i++)
 		json_array_append_new(features, json_string(info->features[i]));
-	return json_pack("{s:s, s:s, s:i, s:o}", "vendor", info->vendor, "model", info->model, "online",
-			 (int)info->cpu_count, "features", features);
+	return json_pack("{s:s, s:s, s:i, s:o}", "vendor", info->vendor, "model", info->model,
+			 "online", (int)info->cpu_count, "features", features);
 }
 
 static json_t *engines_json(void)
@@ -54,10 +55,10 @@ static json_t *engines_json(void)
 
 	for (const struct engine *const *engine = engine_table; *engine; engine++) {
 		probe_engine(*engine, &probe);
-		json_array_append_new(engines, json_pack("{s:s, s:s, s:b, s:s, s:s}", "name",
-							 (*engine)->name, "description",
-							 (*engine)->description, "usable", probe.usable,
-							 "code", probe.code, "why", probe.why));
+		json_array_append_new(
+			engines, json_pack("{s:s, s:s, s:b, s:s, s:s}", "name", (*engine)->name,
+					   "description", (*engine)->description, "usable",
+					   probe.usable, "code", probe.code, "why", probe.why));
 	}
 	return engines;
 }

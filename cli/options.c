@@ -114,7 +114,8 @@ static int not_a_word(const struct option_row *row, const char *value)
 {
 	char reason[160], words[128];
 
-	snprintf(reason, sizeof(reason), "is none of %s", list_words(row->words, words, sizeof(words)));
+	snprintf(reason, sizeof(reason), "is none of %s",
+		 list_words(row->words, words, sizeof(words)));
 	return refuse(row, value, reason);
 }
 
@@ -160,8 +161,8 @@ static int set_set(const struct option_row *row, const char *value, void *target
 }
 
 static int (*const setters[])(const struct option_row *row, const char *value, void *target) = {
-	[OPTION_TEXT] = set_text,	[OPTION_FILE] = set_text,     [OPTION_FILES] = set_files,
-	[OPTION_SIZE] = set_size,	[OPTION_NUMBER] = set_number, [OPTION_CHOICE] = set_choice,
+	[OPTION_TEXT] = set_text, [OPTION_FILE] = set_text,	[OPTION_FILES] = set_files,
+	[OPTION_SIZE] = set_size, [OPTION_NUMBER] = set_number, [OPTION_CHOICE] = set_choice,
 	[OPTION_SET] = set_set,
 };
 
@@ -180,8 +181,9 @@ static const struct option_row *find_option(const struct command *command, const
 static int set_presets(struct parse *parse)
 {
 	for (const struct option_row *row = parse->command->options; row->name; row++) {
-		int r = row->preset ? setters[row->type](row, row->preset,
-							 parse->options + row->offset) : 0;
+		int r = row->preset
+				? setters[row->type](row, row->preset, parse->options + row->offset)
+				: 0;
 
 		if (r < 0)
 			return r;
@@ -212,8 +214,8 @@ static int parse_option(struct parse *parse, char **words, int count)
 	int used = 1, r;
 
 	if (!row) {
-		log_error("%s: unknown option of 'mullion %s'; 'mullion %s --help' lists them", words[0],
-			  parse->command->name, parse->command->name);
+		log_error("%s: unknown option of 'mullion %s'; 'mullion %s --help' lists them",
+			  words[0], parse->command->name, parse->command->name);
 		return -EINVAL;
 	}
 	if (name[length])
@@ -279,7 +281,7 @@ static bool asks_for_help(int argc, char **argv)
 int options_parse(const struct command *command, int argc, char **argv, void *options,
 		  const char **ret_argument, bool *ret_help)
 {
-	struct parse parse = { .command = command, .options = options };
+	struct parse parse = {.command = command, .options = options};
 	bool only_arguments = false;
 	int r, i = 0;
 

@@ -77,7 +77,9 @@ static void options_fill_their_members_and_have_defaults(void **state)
 	assert_string_equal(o.append, "");
 	assert_false(o.debug_exit.given || o.stats || o.no_reboot || o.trace || o.initrds.count);
 	assert_int_equal(parse("--kernel=k --memory=1G --cpus 64 --initrd a --initrd=b --no-reboot "
-			       "--debug-exit 0xf4 --serial file:x", &o, &help), 0);
+			       "--debug-exit 0xf4 --serial file:x",
+			       &o, &help),
+			 0);
 	assert_int_equal(o.memory_bytes, GIB);
 	assert_int_equal(o.cpus.value, 64);
 	assert_int_equal(o.initrds.count, 2);
@@ -93,26 +95,27 @@ static void a_mistake_is_one_line_with_option_value_and_reason(void **state)
 	static const struct {
 		const char *line, *said;
 	} cases[] = {
-		{ "", "--kernel: is required" },
-		{ "--kernel", "--kernel: a value is missing" },
-		{ "--kernel=", "--kernel '': a file name is needed" },
-		{ "--kernel k --kernel j", "--kernel j: is given twice" },
-		{ "--kernel k --memory 0", "--memory 0: is too small; the least is 1M" },
-		{ "--kernel k --memory lots", "--memory lots: is not a size" },
-		{ "--kernel k --memory 99999999999999999999G", "is too large" },
-		{ "--kernel k --cpus 0", "--cpus 0: must be from 1 to 64" },
-		{ "--kernel k --cpus 1000", "--cpus 1000: must be from 1 to 64" },
-		{ "--kernel k --cpus two", "--cpus two: is not a number" },
-		{ "--kernel k --accel warp", "--accel warp: is none of auto, dbt, kvm" },
-		{ "--kernel k --serial file:", "--serial file:: is none of" },
-		{ "--kernel k --serial ptyx", "--serial ptyx: is none of" },
-		{ "--kernel k --trace exits,", "--trace exits,: is none of" },
-		{ "--kernel k --trace exitsx", "--trace exitsx: is none of" },
-		{ "--kernel k --debug-exit 0x10000", "--debug-exit 0x10000: must be from 0 to 65535" },
-		{ "--kernel k --stats=1", "--stats 1: takes no value" },
-		{ "--kernel k --stat", "--stat: unknown option" },
-		{ "--kernel k surplus", "surplus: unexpected argument" },
-		{ "--kernel k -- --stats", "--stats: unexpected argument" },
+		{"", "--kernel: is required"},
+		{"--kernel", "--kernel: a value is missing"},
+		{"--kernel=", "--kernel '': a file name is needed"},
+		{"--kernel k --kernel j", "--kernel j: is given twice"},
+		{"--kernel k --memory 0", "--memory 0: is too small; the least is 1M"},
+		{"--kernel k --memory lots", "--memory lots: is not a size"},
+		{"--kernel k --memory 99999999999999999999G", "is too large"},
+		{"--kernel k --cpus 0", "--cpus 0: must be from 1 to 64"},
+		{"--kernel k --cpus 1000", "--cpus 1000: must be from 1 to 64"},
+		{"--kernel k --cpus two", "--cpus two: is not a number"},
+		{"--kernel k --accel warp", "--accel warp: is none of auto, dbt, kvm"},
+		{"--kernel k --serial file:", "--serial file:: is none of"},
+		{"--kernel k --serial ptyx", "--serial ptyx: is none of"},
+		{"--kernel k --trace exits,", "--trace exits,: is none of"},
+		{"--kernel k --trace exitsx", "--trace exitsx: is none of"},
+		{"--kernel k --debug-exit 0x10000",
+		 "--debug-exit 0x10000: must be from 0 to 65535"},
+		{"--kernel k --stats=1", "--stats 1: takes no value"},
+		{"--kernel k --stat", "--stat: unknown option"},
+		{"--kernel k surplus", "surplus: unexpected argument"},
+		{"--kernel k -- --stats", "--stats: unexpected argument"},
 	};
 	char said[512];
 
@@ -148,9 +151,8 @@ static void write_completion(FILE *out, const struct command *command)
 
 static void every_option_is_in_help_man_page_and_completion(void **state)
 {
-	static void (*const writers[])(FILE *out, const struct command *command) = {
-		help_write_command, write_man, write_completion
-	};
+	static void (*const writers[])(FILE * out, const struct command *command) = {
+		help_write_command, write_man, write_completion};
 
 	for (const struct command *command = command_table; command->name; command++) {
 		for (size_t i = 0; i < ARRAY_SIZE(writers); i++) {
@@ -162,7 +164,8 @@ static void every_option_is_in_help_man_page_and_completion(void **state)
 			fclose(out);
 			for (size_t j = 0; command->options[j].name; j++) {
 				if (!strstr(text, command->options[j].name) && i != 1)
-					fail_msg("%s is missing in text %zu", command->options[j].name, i);
+					fail_msg("%s is missing in text %zu",
+						 command->options[j].name, i);
 			}
 			assert_non_null(strstr(text, command->name));
 			free(text);
@@ -178,14 +181,18 @@ static void the_escape_key_is_taken_out_of_what_is_typed(void **state)
 		const char *typed, *sent;
 		enum escape_action action;
 	} cases[] = {
-		{ "abc", "abc", ESCAPE_NONE },
-		{ "a\x1d\x1d" "b", "a\x1d" "b", ESCAPE_NONE },
-		{ "a\x1dqb", "a", ESCAPE_QUIT },
-		{ "a\x1dhb", "ab", ESCAPE_HELP },
-		{ "\x1d?", "", ESCAPE_HELP },
-		{ "a\x1dzb", "ab", ESCAPE_NONE },
-		{ "\x1d\x1dq", "\x1dq", ESCAPE_NONE },
-		{ "\x03\x1a", "\x03\x1a", ESCAPE_NONE },
+		{"abc", "abc", ESCAPE_NONE},
+		{"a\x1d\x1d"
+		 "b",
+		 "a\x1d"
+		 "b",
+		 ESCAPE_NONE},
+		{"a\x1dqb", "a", ESCAPE_QUIT},
+		{"a\x1dhb", "ab", ESCAPE_HELP},
+		{"\x1d?", "", ESCAPE_HELP},
+		{"a\x1dzb", "ab", ESCAPE_NONE},
+		{"\x1d\x1dq", "\x1dq", ESCAPE_NONE},
+		{"\x03\x1a", "\x03\x1a", ESCAPE_NONE},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -206,7 +213,7 @@ static void the_escape_key_works_across_reads(void **state)
 {
 	struct escape escape = {};
 	enum escape_action action;
-	uint8_t first[] = { 'a', ESCAPE_KEY }, second[] = { 'q' };
+	uint8_t first[] = {'a', ESCAPE_KEY}, second[] = {'q'};
 
 	assert_int_equal(escape_filter(&escape, first, 2, &action), 1);
 	assert_int_equal(action, ESCAPE_NONE);

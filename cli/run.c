@@ -94,7 +94,7 @@ static int read_file(const char *option, const char *path, uint64_t max_bytes,
 		log_error("--%s %s: %s", option, path, file_error_text(r));
 		return EXIT_FAILED;
 	}
-	*ret_file = (struct boot_file){ .name = path, .bytes = bytes, .count = count };
+	*ret_file = (struct boot_file){.name = path, .bytes = bytes, .count = count};
 	return EXIT_OK;
 }
 
@@ -260,14 +260,15 @@ static void blame_text(const struct session *session, enum vm_blame blame, char 
 	const struct {
 		const char *option, *value;
 	} rows[] = {
-		[BLAME_KERNEL] = { "--kernel", options->kernel },
-		[BLAME_INITRD] = { "--initrd", options->initrds.count ? options->initrds.items[0] : "" },
-		[BLAME_COMMAND_LINE] = { "--append", "STRING" },
-		[BLAME_MEMORY] = { "--memory", memory },
-		[BLAME_VP_COUNT] = { "--cpus", "N" },
-		[BLAME_DEBUG_EXIT] = { "--debug-exit", "PORT" },
-		[BLAME_ENGINE] = { "--accel", session->choice.engine->name },
-		[BLAME_HOST] = { "this host", "" },
+		[BLAME_KERNEL] = {"--kernel", options->kernel},
+		[BLAME_INITRD] = {"--initrd",
+				  options->initrds.count ? options->initrds.items[0] : ""},
+		[BLAME_COMMAND_LINE] = {"--append", "STRING"},
+		[BLAME_MEMORY] = {"--memory", memory},
+		[BLAME_VP_COUNT] = {"--cpus", "N"},
+		[BLAME_DEBUG_EXIT] = {"--debug-exit", "PORT"},
+		[BLAME_ENGINE] = {"--accel", session->choice.engine->name},
+		[BLAME_HOST] = {"this host", ""},
 	};
 
 	snprintf(text, size, "%s%s%s", rows[blame].option, *rows[blame].value ? " " : "",
@@ -307,13 +308,9 @@ static int report_result(const struct session *session, const struct vm_result *
 {
 	switch (result->outcome) {
 	case VM_POWERED_OFF:
-	case VM_RESET:
-		log_debug("%s", result->text);
-		return EXIT_OK;
+	case VM_RESET: log_debug("%s", result->text); return EXIT_OK;
 	case VM_DEBUG_EXIT: return (result->value << 1 | 1) & 0xff;
-	case VM_CRASHED:
-		log_error("guest crashed: %s", result->text);
-		return EXIT_GUEST_CRASHED;
+	case VM_CRASHED: log_error("guest crashed: %s", result->text); return EXIT_GUEST_CRASHED;
 	case VM_STOPPED: return report_stop(session);
 	case VM_FAILED: break;
 	}
@@ -375,7 +372,7 @@ static void clean_up(struct session *session)
 
 int command_run(const void *options, const char *argument)
 {
-	struct session session = { .options = options, .signal_fd = -1 };
+	struct session session = {.options = options, .signal_fd = -1};
 	int status;
 
 	log_set_level(session.options->verbose ? LOG_DEBUG : LOG_INFO);

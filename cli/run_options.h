@@ -14,7 +14,8 @@ struct run_options {
 	unsigned int trace;
 	bool no_reboot, stats, verbose;
 };
-static_assert(sizeof(struct run_options) <= COMMAND_OPTIONS_BYTES, "COMMAND_OPTIONS_BYTES is too small");
+static_assert(sizeof(struct run_options) <= COMMAND_OPTIONS_BYTES,
+	      "COMMAND_OPTIONS_BYTES is too small");
 
 struct host_options {
 	bool json;

@@ -33,11 +33,11 @@
 #include "log.h"
 #include "terminal.h"
 
-#define RING_BYTES    (128 * KIB)
-#define OUTPUT_LIMIT  (64 * KIB) /* the rest of the ring is the reserve for the last words */
-#define WRITE_BYTES   4096u
-#define PENDING_BYTES 4096u
-#define PTY_RETRY_NS  100000000u
+#define RING_BYTES	 (128 * KIB)
+#define OUTPUT_LIMIT	 (64 * KIB) /* the rest of the ring is the reserve for the last words */
+#define WRITE_BYTES	 4096u
+#define PENDING_BYTES	 4096u
+#define PTY_RETRY_NS	 100000000u
 #define INTERRUPT_SIGNAL (SIGRTMAX - 1) /* no engine's */
 
 enum { NOTE_ROOM = 1, NOTE_EMPTY = 2, NOTE_FAILED = 4, NOTE_INPUT_ROOM = 8 };
@@ -73,7 +73,7 @@ struct serial {
 	struct escape escape;
 	uint8_t pending[PENDING_BYTES];
 	size_t pending_count;
-	int own_fd; /* closed at the end; -1: none */
+	int own_fd;	     /* closed at the end; -1: none */
 	char name[PATH_MAX]; /* of the pseudoterminal */
 };
 
@@ -163,7 +163,7 @@ static void bytes_written(struct serial *serial, size_t n, int error)
 /* Bytes that are done with, written or swallowed; or -errno. */
 static ssize_t write_some(struct writer *writer, const uint8_t *bytes, size_t n)
 {
-	struct pollfd ready = { .fd = writer->fd, .events = POLLOUT };
+	struct pollfd ready = {.fd = writer->fd, .events = POLLOUT};
 	ssize_t written;
 
 	if (writer->is_pty && poll(&ready, 1, 0) >= 0 && (ready.revents & POLLHUP))
@@ -199,7 +199,7 @@ static void on_interrupt(int signal)
 
 static int start_writer(struct serial *serial, int fd, bool is_pty)
 {
-	const struct sigaction action = { .sa_handler = on_interrupt };
+	const struct sigaction action = {.sa_handler = on_interrupt};
 	int r;
 
 	serial->writer.fd = fd;
@@ -322,7 +322,7 @@ static int watch_fd(struct serial *serial)
 static void look_for_opener(void *ctx)
 {
 	struct serial *serial = ctx;
-	struct pollfd state = { .fd = serial->input_fd, .events = POLLIN };
+	struct pollfd state = {.fd = serial->input_fd, .events = POLLIN};
 
 	if (poll(&state, 1, 0) > 0 && (state.revents & POLLHUP) && !(state.revents & POLLIN)) {
 		loop_timer_arm_ns(serial->retry_timer, monotonic_ns() + PTY_RETRY_NS);
@@ -418,7 +418,8 @@ static int open_pty(struct serial *serial, const char *argument)
 	if (fd < 0)
 		return -errno;
 	serial->own_fd = fd;
-	if (grantpt(fd) < 0 || unlockpt(fd) < 0 || ptsname_r(fd, serial->name, sizeof(serial->name)))
+	if (grantpt(fd) < 0 || unlockpt(fd) < 0 ||
+	    ptsname_r(fd, serial->name, sizeof(serial->name)))
 		return -errno;
 	r = prepare_slave(serial->name);
 	if (r < 0)
@@ -453,7 +454,10 @@ static const struct {
 	const char *prefix;
 	int (*open)(struct serial *serial, const char *argument);
 } kinds[] = {
-	{ "stdio", open_stdio }, { "pty", open_pty }, { "file:", open_file }, { "none", open_none },
+	{"stdio", open_stdio},
+	{"pty", open_pty},
+	{"file:", open_file},
+	{"none", open_none},
 };
 
 static int open_kind(struct serial *serial, const char *where)

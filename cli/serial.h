@@ -15,10 +15,12 @@ struct serial;
 
 /* All on the loop's thread. */
 struct serial_events {
-	size_t (*input)(void *ctx, const uint8_t *bytes, size_t n); /* returns how many were taken */
+	size_t (*input)(void *ctx, const uint8_t *bytes,
+			size_t n);	 /* returns how many were taken */
 	void (*output_ready)(void *ctx); /* there is room again */
-	void (*quit)(void *ctx);         /* the escape key and q; the terminal hung up */
-	void (*output_failed)(void *ctx, int error); /* -errno of write; output is dropped from now on */
+	void (*quit)(void *ctx);	 /* the escape key and q; the terminal hung up */
+	void (*output_failed)(void *ctx,
+			      int error); /* -errno of write; output is dropped from now on */
 	void *ctx;
 };
 

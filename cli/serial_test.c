@@ -26,8 +26,8 @@ struct fixture {
 	int saved_in, saved_out;
 	uint8_t guest[65536]; /* what the guest received */
 	size_t guest_count;
-	size_t guest_takes;   /* at most so many at a time, then none until told */
-	size_t stop_at;       /* stop the loop when guest_count reaches it */
+	size_t guest_takes; /* at most so many at a time, then none until told */
+	size_t stop_at;	    /* stop the loop when guest_count reaches it */
 	unsigned int quits, rooms;
 	int failed;
 	bool timed_out;
@@ -96,7 +96,8 @@ static struct fixture *fixture_new(int in, int out)
 
 static void fixture_open(struct fixture *f, const char *where)
 {
-	const struct serial_events events = { on_input, on_output_ready, on_quit, on_output_failed, f };
+	const struct serial_events events = {on_input, on_output_ready, on_quit, on_output_failed,
+					     f};
 
 	assert_int_equal(serial_new(where, f->loop, &events, &f->serial), 0);
 	f->backend = serial_backend(f->serial);
@@ -246,7 +247,7 @@ static void check_input(int in, size_t takes)
 
 static void pipes_and_files_are_read_to_their_end_as_fast_as_the_guest_takes(void **state)
 {
-	static const size_t takes[] = { 16, 1000, SIZE_MAX };
+	static const size_t takes[] = {16, 1000, SIZE_MAX};
 	uint8_t bytes[20000];
 
 	for (size_t i = 0; i < sizeof(bytes); i++)
@@ -375,7 +376,8 @@ int main(void)
 		cmocka_unit_test(a_reader_that_is_stuck_does_not_keep_us_from_ending),
 		cmocka_unit_test(a_reader_that_went_away_is_reported),
 		cmocka_unit_test(pipes_and_files_are_read_to_their_end_as_fast_as_the_guest_takes),
-		cmocka_unit_test(a_terminal_is_raw_and_restored_and_quits_though_the_guest_reads_nothing),
+		cmocka_unit_test(
+			a_terminal_is_raw_and_restored_and_quits_though_the_guest_reads_nothing),
 		cmocka_unit_test(a_pty_swallows_output_until_somebody_opens_it),
 		cmocka_unit_test(a_file_gets_the_output_and_none_has_no_backend),
 	};

@@ -42,9 +42,9 @@ static void on_deadly_signal(int signal)
 
 static void catch_deadly_signals(void)
 {
-	static const int deadly[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGQUIT, SIGSYS };
-	struct sigaction action = { .sa_handler = on_deadly_signal,
-				    .sa_flags = SA_RESETHAND | SA_NODEFER | SA_ONSTACK };
+	static const int deadly[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGQUIT, SIGSYS};
+	struct sigaction action = {.sa_handler = on_deadly_signal,
+				   .sa_flags = SA_RESETHAND | SA_NODEFER | SA_ONSTACK};
 
 	for (size_t i = 0; i < ARRAY_SIZE(deadly); i++)
 		sigaction(deadly[i], &action, NULL);

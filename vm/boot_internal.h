@@ -10,17 +10,17 @@
  * Where the boot loader's own data lies. A kernel is never loaded over it; the guest may reuse
  * it once it has read what it wants.
  */
-#define BOOT_AREA_GPA      0x6000u
-#define BOOT_GDT_GPA       0x6000u
-#define BOOT_INFO_GPA      0x7000u  /* boot_params, multiboot_info or pvh_start_info: one page */
-#define BOOT_LISTS_GPA     0x8000u  /* memory map and modules: one page */
-#define BOOT_MODULES_GPA   0x8800u  /* second half of it */
-#define BOOT_TABLES_GPA    0x9000u  /* six pages of page tables */
+#define BOOT_AREA_GPA	   0x6000u
+#define BOOT_GDT_GPA	   0x6000u
+#define BOOT_INFO_GPA	   0x7000u /* boot_params, multiboot_info or pvh_start_info: one page */
+#define BOOT_LISTS_GPA	   0x8000u /* memory map and modules: one page */
+#define BOOT_MODULES_GPA   0x8800u /* second half of it */
+#define BOOT_TABLES_GPA	   0x9000u /* six pages of page tables */
 #define BOOT_CMDLINE_GPA   0x10000u
 #define BOOT_CMDLINE_BYTES 0x10000u
 #define BOOT_STRINGS_GPA   0x20000u /* module names */
 #define BOOT_STRINGS_BYTES 0x10000u
-#define BOOT_AREA_END      0x30000u
+#define BOOT_AREA_END	   0x30000u
 
 /* A loader: 1 = not this format, 0 = loaded, else as boot_load(). */
 int boot_linux(const struct boot_request *request, struct vp_state *state, struct vm_error *error);

@@ -16,9 +16,9 @@
 #include "multiboot.h"
 #include "pvh.h"
 
-#define MEMORY (64 * MIB)
+#define MEMORY	    (64 * MIB)
 #define IMAGE_BYTES (64 * KIB)
-#define CODE_BYTE 0x90
+#define CODE_BYTE   0x90
 
 struct fixture {
 	struct guest_memory memory;
@@ -34,11 +34,11 @@ static struct fixture *fixture_new(uint64_t count)
 	struct fixture *f = aligned_alloc(16, sizeof(*f));
 
 	memset(f, 0, sizeof(*f));
-	f->memory = (struct guest_memory){ .fd = -1, .base = calloc(1, MEMORY), .bytes = MEMORY };
+	f->memory = (struct guest_memory){.fd = -1, .base = calloc(1, MEMORY), .bytes = MEMORY};
 	f->request = (struct boot_request){
 		.memory = &f->memory,
 		.layout = layout_of(MEMORY),
-		.kernel = { "kernel", f->image, count },
+		.kernel = {"kernel", f->image, count},
 		.initrds = f->initrds,
 		.command_line = "console=ttyS0",
 		.rsdp = 0xe0000,
@@ -66,13 +66,13 @@ static void *guest(struct fixture *f, gpa_t gpa)
 static void add_initrd(struct fixture *f, const char *text, uint64_t count)
 {
 	f->initrds[f->request.initrd_count++] =
-		(struct boot_file){ "module", (const uint8_t *)text, count };
+		(struct boot_file){"module", (const uint8_t *)text, count};
 }
 
 /* --- images --- */
 
 #define LINUX_SETUP_BYTES 1024u
-#define LINUX_LOAD (16 * MIB)
+#define LINUX_LOAD	  (16 * MIB)
 
 static struct setup_header *linux_header(struct fixture *f)
 {
@@ -89,7 +89,7 @@ static struct fixture *linux_image(void)
 		.setup_sectors = 1,
 		.syssize = (32 * KIB - LINUX_SETUP_BYTES) / 16,
 		.boot_flag = BZIMAGE_BOOT_FLAG,
-		.jump = { 0xeb, 0x6a },
+		.jump = {0xeb, 0x6a},
 		.magic = BZIMAGE_MAGIC,
 		.version = 0x20f,
 		.loadflags = BZIMAGE_LOADED_HIGH,
@@ -104,14 +104,14 @@ static struct fixture *linux_image(void)
 
 static void put_note(uint8_t *at, uint32_t entry)
 {
-	const Elf64_Nhdr note = { .n_namesz = 4, .n_descsz = 4, .n_type = PVH_NOTE_PHYS32_ENTRY };
+	const Elf64_Nhdr note = {.n_namesz = 4, .n_descsz = 4, .n_type = PVH_NOTE_PHYS32_ENTRY};
 
 	memcpy(at, &note, sizeof(note));
 	memcpy(at + sizeof(note), PVH_NOTE_NAME, 4);
 	memcpy(at + sizeof(note) + 4, &entry, sizeof(entry));
 }
 
-#define ELF_LOAD (2 * MIB)
+#define ELF_LOAD    (2 * MIB)
 #define ELF_VIRTUAL 0xffffffff80200000ull
 #define ELF_CODE_AT 4096u
 
@@ -129,17 +129,23 @@ static Elf64_Phdr *elf_segments(struct fixture *f)
 static struct fixture *pvh_image(void)
 {
 	struct fixture *f = fixture_new(16 * KIB);
-	const Elf64_Nhdr foreign = { .n_namesz = 5, .n_descsz = 3, .n_type = 1 };
+	const Elf64_Nhdr foreign = {.n_namesz = 5, .n_descsz = 3, .n_type = 1};
 	uint8_t *notes = f->image + 1024;
 
-	*elf_header(f) = (Elf64_Ehdr){ .e_type = ET_EXEC, .e_machine = EM_X86_64,
-				       .e_entry = ELF_VIRTUAL + 16, .e_phoff = sizeof(Elf64_Ehdr),
-				       .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 2 };
+	*elf_header(f) = (Elf64_Ehdr){.e_type = ET_EXEC,
+				      .e_machine = EM_X86_64,
+				      .e_entry = ELF_VIRTUAL + 16,
+				      .e_phoff = sizeof(Elf64_Ehdr),
+				      .e_phentsize = sizeof(Elf64_Phdr),
+				      .e_phnum = 2};
 	memcpy(f->image, ELFMAG "\x02\x01\x01", 7);
-	elf_segments(f)[0] = (Elf64_Phdr){ .p_type = PT_LOAD, .p_offset = ELF_CODE_AT,
-					   .p_vaddr = ELF_VIRTUAL, .p_paddr = ELF_LOAD,
-					   .p_filesz = 8192, .p_memsz = 12288 };
-	elf_segments(f)[1] = (Elf64_Phdr){ .p_type = PT_NOTE, .p_offset = 1024, .p_filesz = 64 };
+	elf_segments(f)[0] = (Elf64_Phdr){.p_type = PT_LOAD,
+					  .p_offset = ELF_CODE_AT,
+					  .p_vaddr = ELF_VIRTUAL,
+					  .p_paddr = ELF_LOAD,
+					  .p_filesz = 8192,
+					  .p_memsz = 12288};
+	elf_segments(f)[1] = (Elf64_Phdr){.p_type = PT_NOTE, .p_offset = 1024, .p_filesz = 64};
 	memcpy(notes, &foreign, sizeof(foreign));
 	put_note(notes + sizeof(foreign) + 8 + 4, ELF_LOAD + 32);
 	memset(f->image + ELF_CODE_AT, CODE_BYTE, 8192);
@@ -229,7 +235,7 @@ static uint64_t walk(struct fixture *f, uint64_t va)
 
 static void linux_finds_the_low_4_gib_mapped_one_to_one(void **state)
 {
-	static const uint64_t addresses[] = { 0, 0x7000, LINUX_LOAD + 0x200, 0xc0000000, 0xffffffff };
+	static const uint64_t addresses[] = {0, 0x7000, LINUX_LOAD + 0x200, 0xc0000000, 0xffffffff};
 	struct fixture *f = linux_image();
 
 	assert_int_equal(load(f), 0);
@@ -271,7 +277,8 @@ static void pvh_starts_at_the_note_with_a_start_info(void **state)
 	assert_memory_equal(guest(f, module->address), "initrd", 6);
 	assert_int_equal(module->bytes, 6);
 	assert_string_equal(guest(f, info->command_line), "console=ttyS0");
-	assert_int_equal(((struct pvh_memory_map_entry *)guest(f, info->memory_map))->type, E820_RAM);
+	assert_int_equal(((struct pvh_memory_map_entry *)guest(f, info->memory_map))->type,
+			 E820_RAM);
 	assert_int_equal(*(uint8_t *)guest(f, ELF_LOAD + 8191), CODE_BYTE);
 	assert_int_equal(*(uint8_t *)guest(f, ELF_LOAD + 8192), 0); /* bss */
 	fixture_free(f);
@@ -321,7 +328,11 @@ static void multiboot_takes_flat_and_elf_images(void **state)
 
 /* --- damaged images --- */
 
-#define LINUX(member, value) static void break_linux_##member(struct fixture *f) { linux_header(f)->member = (value); }
+#define LINUX(member, value)                                                                       \
+	static void break_linux_##member(struct fixture *f)                                        \
+	{                                                                                          \
+		linux_header(f)->member = (value);                                                 \
+	}
 LINUX(version, 0x20b)
 LINUX(loadflags, 0)
 LINUX(xloadflags, 0)
@@ -393,7 +404,7 @@ static void entry_note_outside(struct fixture *f)
 }
 static void note_sizes_that_overflow(struct fixture *f)
 {
-	const Elf64_Nhdr note = { .n_namesz = UINT32_MAX, .n_descsz = UINT32_MAX, .n_type = 18 };
+	const Elf64_Nhdr note = {.n_namesz = UINT32_MAX, .n_descsz = UINT32_MAX, .n_type = 18};
 
 	memcpy(f->image + 1024, &note, sizeof(note));
 }
@@ -437,39 +448,40 @@ static const struct {
 	enum vm_blame blame;
 	const char *text; /* part of the sentence */
 } damages[] = {
-	{ linux_image, break_linux_version, -ENOTSUP, BLAME_KERNEL, "2.11" },
-	{ linux_image, break_linux_loadflags, -ENOTSUP, BLAME_KERNEL, "zImage" },
-	{ linux_image, break_linux_xloadflags, -ENOTSUP, BLAME_KERNEL, "32-bit" },
-	{ linux_image, break_linux_init_size, -ENOSPC, BLAME_MEMORY, "more memory" },
-	{ linux_image, break_linux_preferred_address, -ENOTSUP, BLAME_KERNEL, "0x8000" },
-	{ linux_image, far_preferred_address, -ENOSPC, BLAME_MEMORY, "beyond the end" },
-	{ linux_image, break_linux_setup_sectors, -ENOEXEC, BLAME_KERNEL, "truncated" },
-	{ linux_image, syssize_past_the_end, -ENOEXEC, BLAME_KERNEL, "truncated" },
-	{ linux_image, break_linux_cmdline_size, -ENOSPC, BLAME_COMMAND_LINE, "at most 5" },
-	{ linux_image, initrd_too_large, -ENOSPC, BLAME_INITRD, "do not fit" },
-	{ linux_image, initrds_that_overflow, -ENOSPC, BLAME_INITRD, "do not fit" },
-	{ linux_image, break_linux_initrd_addr_max, -ENOSPC, BLAME_INITRD, "do not fit" },
-	{ pvh_image, elf_machine, -ENOTSUP, BLAME_KERNEL, "another processor" },
-	{ pvh_image, elf_segments_outside, -ENOEXEC, BLAME_KERNEL, "truncated" },
-	{ pvh_image, elf_no_segments, -ENOEXEC, BLAME_KERNEL, "program headers" },
-	{ pvh_image, elf_offset_outside, -ENOEXEC, BLAME_KERNEL, "segment 0" },
-	{ pvh_image, elf_file_larger_than_memory, -ENOEXEC, BLAME_KERNEL, "damaged" },
-	{ pvh_image, elf_into_the_boot_area, -ENOTSUP, BLAME_KERNEL, "0x7000" },
-	{ pvh_image, elf_into_the_rom, -ENOTSUP, BLAME_KERNEL, "0x9f000" },
-	{ pvh_image, elf_beyond_memory, -ENOSPC, BLAME_MEMORY, "beyond the end" },
-	{ pvh_image, elf_wraps_around, -ENOSPC, BLAME_MEMORY, "beyond the end" },
-	{ pvh_image, elf_loads_nothing, -ENOEXEC, BLAME_KERNEL, "no ELF segment" },
-	{ pvh_image, entry_note_outside, -ENOEXEC, BLAME_KERNEL, "outside of memory" },
-	{ pvh_image, note_sizes_that_overflow, -ENOEXEC, BLAME_KERNEL, "neither a PVH note" },
-	{ multiboot_flat_image, multiboot_unknown_flag, -ENOTSUP, BLAME_KERNEL, "0x8000" },
-	{ multiboot_flat_image, multiboot_load_after_header, -ENOEXEC, BLAME_KERNEL, "addresses" },
-	{ multiboot_flat_image, multiboot_starts_before_the_file, -ENOEXEC, BLAME_KERNEL, "addresses" },
-	{ multiboot_flat_image, multiboot_end_below_start, -ENOEXEC, BLAME_KERNEL, "addresses" },
-	{ multiboot_flat_image, multiboot_longer_than_the_file, -ENOEXEC, BLAME_KERNEL, "truncated" },
-	{ multiboot_flat_image, multiboot_huge_bss, -ENOSPC, BLAME_MEMORY, "beyond the end" },
-	{ multiboot_flat_image, multiboot_entry_outside, -ENOEXEC, BLAME_KERNEL, "entry point" },
-	{ multiboot_flat_image, multiboot_flat_without_addresses, -ENOEXEC, BLAME_KERNEL, "no ELF" },
-	{ multiboot_flat_image, initrd_too_large, -ENOSPC, BLAME_INITRD, "do not fit" },
+	{linux_image, break_linux_version, -ENOTSUP, BLAME_KERNEL, "2.11"},
+	{linux_image, break_linux_loadflags, -ENOTSUP, BLAME_KERNEL, "zImage"},
+	{linux_image, break_linux_xloadflags, -ENOTSUP, BLAME_KERNEL, "32-bit"},
+	{linux_image, break_linux_init_size, -ENOSPC, BLAME_MEMORY, "more memory"},
+	{linux_image, break_linux_preferred_address, -ENOTSUP, BLAME_KERNEL, "0x8000"},
+	{linux_image, far_preferred_address, -ENOSPC, BLAME_MEMORY, "beyond the end"},
+	{linux_image, break_linux_setup_sectors, -ENOEXEC, BLAME_KERNEL, "truncated"},
+	{linux_image, syssize_past_the_end, -ENOEXEC, BLAME_KERNEL, "truncated"},
+	{linux_image, break_linux_cmdline_size, -ENOSPC, BLAME_COMMAND_LINE, "at most 5"},
+	{linux_image, initrd_too_large, -ENOSPC, BLAME_INITRD, "do not fit"},
+	{linux_image, initrds_that_overflow, -ENOSPC, BLAME_INITRD, "do not fit"},
+	{linux_image, break_linux_initrd_addr_max, -ENOSPC, BLAME_INITRD, "do not fit"},
+	{pvh_image, elf_machine, -ENOTSUP, BLAME_KERNEL, "another processor"},
+	{pvh_image, elf_segments_outside, -ENOEXEC, BLAME_KERNEL, "truncated"},
+	{pvh_image, elf_no_segments, -ENOEXEC, BLAME_KERNEL, "program headers"},
+	{pvh_image, elf_offset_outside, -ENOEXEC, BLAME_KERNEL, "segment 0"},
+	{pvh_image, elf_file_larger_than_memory, -ENOEXEC, BLAME_KERNEL, "damaged"},
+	{pvh_image, elf_into_the_boot_area, -ENOTSUP, BLAME_KERNEL, "0x7000"},
+	{pvh_image, elf_into_the_rom, -ENOTSUP, BLAME_KERNEL, "0x9f000"},
+	{pvh_image, elf_beyond_memory, -ENOSPC, BLAME_MEMORY, "beyond the end"},
+	{pvh_image, elf_wraps_around, -ENOSPC, BLAME_MEMORY, "beyond the end"},
+	{pvh_image, elf_loads_nothing, -ENOEXEC, BLAME_KERNEL, "no ELF segment"},
+	{pvh_image, entry_note_outside, -ENOEXEC, BLAME_KERNEL, "outside of memory"},
+	{pvh_image, note_sizes_that_overflow, -ENOEXEC, BLAME_KERNEL, "neither a PVH note"},
+	{multiboot_flat_image, multiboot_unknown_flag, -ENOTSUP, BLAME_KERNEL, "0x8000"},
+	{multiboot_flat_image, multiboot_load_after_header, -ENOEXEC, BLAME_KERNEL, "addresses"},
+	{multiboot_flat_image, multiboot_starts_before_the_file, -ENOEXEC, BLAME_KERNEL,
+	 "addresses"},
+	{multiboot_flat_image, multiboot_end_below_start, -ENOEXEC, BLAME_KERNEL, "addresses"},
+	{multiboot_flat_image, multiboot_longer_than_the_file, -ENOEXEC, BLAME_KERNEL, "truncated"},
+	{multiboot_flat_image, multiboot_huge_bss, -ENOSPC, BLAME_MEMORY, "beyond the end"},
+	{multiboot_flat_image, multiboot_entry_outside, -ENOEXEC, BLAME_KERNEL, "entry point"},
+	{multiboot_flat_image, multiboot_flat_without_addresses, -ENOEXEC, BLAME_KERNEL, "no ELF"},
+	{multiboot_flat_image, initrd_too_large, -ENOSPC, BLAME_INITRD, "do not fit"},
 };
 
 static void damaged_images_are_refused_with_a_reason(void **state)
@@ -495,8 +507,8 @@ static void damaged_images_are_refused_with_a_reason(void **state)
 /* Cut off anywhere: a refusal, except where only what nobody asked for is missing. */
 static void truncated_images_never_crash_and_always_have_a_reason(void **state)
 {
-	static struct fixture *(*const images[])(void) = { linux_image, pvh_image,
-							    multiboot_flat_image, multiboot_elf_image };
+	static struct fixture *(*const images[])(void) = {
+		linux_image, pvh_image, multiboot_flat_image, multiboot_elf_image};
 
 	for (size_t i = 0; i < ARRAY_SIZE(images); i++) {
 		struct fixture *f = images[i]();
@@ -506,7 +518,7 @@ static void truncated_images_never_crash_and_always_have_a_reason(void **state)
 			uint8_t *exact = malloc(count ?: 1);
 
 			memcpy(exact, f->image, count);
-			f->request.kernel = (struct boot_file){ "kernel", exact, count };
+			f->request.kernel = (struct boot_file){"kernel", exact, count};
 			f->error.text[0] = 0;
 			if (load(f) < 0)
 				assert_true(strlen(f->error.text) > 10);
@@ -525,12 +537,14 @@ static void other_files_are_named_for_what_they_are(void **state)
 		uint64_t count;
 		const char *text;
 	} cases[] = {
-		{ "", 0, "empty" },
-		{ "\x1f\x8b\x08", 3, "gzip" },
-		{ "hello", 5, "is not a kernel" },
-		{ "\x7f" "ELF", 4, "is not a kernel" }, /* too short even for ELF's first part */
-		{ "#!/bin/sh\n", 10, "script" },
-		{ "070701xxxx", 10, "cpio" },
+		{"", 0, "empty"},
+		{"\x1f\x8b\x08", 3, "gzip"},
+		{"hello", 5, "is not a kernel"},
+		{"\x7f"
+		 "ELF",
+		 4, "is not a kernel"}, /* too short even for ELF's first part */
+		{"#!/bin/sh\n", 10, "script"},
+		{"070701xxxx", 10, "cpio"},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -547,7 +561,7 @@ static void other_files_are_named_for_what_they_are(void **state)
 static void ram_beyond_3_gib_lies_at_4_gib(void **state)
 {
 	struct layout layout = layout_of(5 * GIB);
-	const struct guest_memory memory = { .base = (void *)0x100000000000, .bytes = 5 * GIB };
+	const struct guest_memory memory = {.base = (void *)0x100000000000, .bytes = 5 * GIB};
 	struct e820_entry map[LAYOUT_E820_MAX];
 	size_t count = layout_e820(&layout, map);
 

@@ -9,7 +9,7 @@
 #include "cpuid_policy.h"
 
 #define LEAF1_ECX_HYPERVISOR BIT(31)
-#define LEAF1_EDX_HTT        BIT(28)
+#define LEAF1_EDX_HTT	     BIT(28)
 #define EXT1_ECX_CMP_LEGACY  BIT(1)
 #define EXT1_ECX_TOPOEXT     BIT(22)
 #define LEAF_AMD_IDENTIFIERS 0x8000001eu
@@ -22,7 +22,7 @@ struct topology {
 };
 
 struct cpuid_leaf *cpuid_policy_find(struct cpuid_leaf *leaves, size_t count, uint32_t leaf,
-			      uint32_t subleaf)
+				     uint32_t subleaf)
 {
 	for (size_t i = 0; i < count; i++) {
 		if (leaves[i].leaf == leaf &&
@@ -91,12 +91,8 @@ static const struct {
 	uint32_t leaf;
 	void (*fix)(struct cpuid_leaf *leaf, const struct topology *topology);
 } fixes[] = {
-	{ 1, fix_leaf_1 },
-	{ 4, fix_leaf_4 },
-	{ 0x80000001, fix_ext_1 },
-	{ 0x80000008, fix_ext_8 },
-	{ 0x8000001d, fix_cache },
-	{ LEAF_AMD_IDENTIFIERS, fix_ext_1e },
+	{1, fix_leaf_1},	 {4, fix_leaf_4},	  {0x80000001, fix_ext_1},
+	{0x80000008, fix_ext_8}, {0x8000001d, fix_cache}, {LEAF_AMD_IDENTIFIERS, fix_ext_1e},
 };
 
 /* AMD processors have no leaf 4; giving them one would be odd, so only existing leaves change. */
@@ -126,9 +122,9 @@ static size_t add_topology_leaf(struct cpuid_leaf *leaves, size_t count, uint32_
 				const struct topology *topology)
 {
 	const struct cpuid_leaf levels[] = {
-		{ .eax = 0, .ebx = 1, .ecx = LEVEL_SMT << 8 | 0 },
-		{ .eax = topology->id_bits, .ebx = topology->vp_count, .ecx = LEVEL_CORE << 8 | 1 },
-		{ .ecx = LEVEL_NONE << 8 | 2 },
+		{.eax = 0, .ebx = 1, .ecx = LEVEL_SMT << 8 | 0},
+		{.eax = topology->id_bits, .ebx = topology->vp_count, .ecx = LEVEL_CORE << 8 | 1},
+		{.ecx = LEVEL_NONE << 8 | 2},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(levels) && count < PARTITION_MAX_CPUID; i++) {
@@ -149,15 +145,15 @@ static size_t add_amd_identifiers(struct cpuid_leaf *leaves, size_t count)
 	if (!ext_1 || !(ext_1->ecx & EXT1_ECX_TOPOEXT) || count == PARTITION_MAX_CPUID ||
 	    cpuid_policy_find(leaves, count, LEAF_AMD_IDENTIFIERS, 0))
 		return count;
-	leaves[count] = (struct cpuid_leaf){ .leaf = LEAF_AMD_IDENTIFIERS };
+	leaves[count] = (struct cpuid_leaf){.leaf = LEAF_AMD_IDENTIFIERS};
 	return count + 1;
 }
 
 size_t cpuid_policy_apply(struct cpuid_leaf leaves[PARTITION_MAX_CPUID], size_t count,
 			  unsigned int vp_count)
 {
-	static const uint32_t topology_leaves[] = { 0xb, 0x1f };
-	struct topology topology = { .vp_count = vp_count };
+	static const uint32_t topology_leaves[] = {0xb, 0x1f};
+	struct topology topology = {.vp_count = vp_count};
 	const struct cpuid_leaf *leaf_0 = cpuid_policy_find(leaves, count, 0, 0);
 	uint32_t max_leaf = leaf_0 ? leaf_0->eax : 0;
 

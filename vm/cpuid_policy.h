@@ -19,6 +19,6 @@ size_t cpuid_policy_apply(struct cpuid_leaf leaves[PARTITION_MAX_CPUID], size_t 
 
 /* cpuid_policy_find() - NULL when there is no such leaf. */
 struct cpuid_leaf *cpuid_policy_find(struct cpuid_leaf *leaves, size_t count, uint32_t leaf,
-			      uint32_t subleaf);
+				     uint32_t subleaf);
 
 #endif

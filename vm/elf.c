@@ -46,7 +46,7 @@ static int read_header(const struct boot_file *file, struct elf_image *image, un
 
 int elf_open(const struct boot_file *file, struct elf_image *ret_image, struct vm_error *error)
 {
-	struct elf_image image = { .bytes = file->bytes, .count = file->count };
+	struct elf_image image = {.bytes = file->bytes, .count = file->count};
 	unsigned int machine = 0;
 
 	if (!is_elf(file))
@@ -54,18 +54,18 @@ int elf_open(const struct boot_file *file, struct elf_image *ret_image, struct v
 	image.is_64bit = file->bytes[EI_CLASS] == ELFCLASS64;
 	if (read_header(file, &image, &machine) < 0)
 		return vm_fail(error, -ENOEXEC, BLAME_KERNEL,
-				 "is truncated: it ends within the ELF header");
+			       "is truncated: it ends within the ELF header");
 	if (file->bytes[EI_DATA] != ELFDATA2LSB || (machine != EM_X86_64 && machine != EM_386))
 		return vm_fail(error, -ENOTSUP, BLAME_KERNEL,
-				 "is an ELF file for another processor; give one for x86-64");
+			       "is an ELF file for another processor; give one for x86-64");
 	if (image.segment_bytes != (image.is_64bit ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr)) ||
 	    image.segment_count == PN_XNUM)
 		return vm_fail(error, -ENOEXEC, BLAME_KERNEL,
-				 "is no ELF executable: it has no usable program headers");
+			       "is no ELF executable: it has no usable program headers");
 	if (!inside_file(file->count, image.segments_at,
 			 (uint64_t)image.segment_count * image.segment_bytes))
 		return vm_fail(error, -ENOEXEC, BLAME_KERNEL,
-				 "is truncated: it ends before its ELF program headers");
+			       "is truncated: it ends before its ELF program headers");
 	*ret_image = image;
 	return 0;
 }
@@ -73,7 +73,8 @@ int elf_open(const struct boot_file *file, struct elf_image *ret_image, struct v
 static void read_segment(const struct elf_image *image, unsigned int index,
 			 struct elf_segment *segment)
 {
-	const uint8_t *at = image->bytes + image->segments_at + (uint64_t)index * image->segment_bytes;
+	const uint8_t *at =
+		image->bytes + image->segments_at + (uint64_t)index * image->segment_bytes;
 	Elf32_Phdr header32;
 	Elf64_Phdr header64;
 
@@ -102,7 +103,7 @@ int elf_get_segment(const struct elf_image *image, unsigned int index,
 	read_segment(image, index, ret_segment);
 	if (!inside_file(image->count, ret_segment->offset, ret_segment->file_bytes))
 		return vm_fail(error, -ENOEXEC, BLAME_KERNEL,
-				 "is truncated: it ends before the end of ELF segment %u", index);
+			       "is truncated: it ends before the end of ELF segment %u", index);
 	return 0;
 }
 
@@ -114,12 +115,13 @@ static int load_segment(const struct boot_request *request, const struct elf_ima
 
 	if (segment->file_bytes > segment->memory_bytes)
 		return vm_fail(error, -ENOEXEC, BLAME_KERNEL,
-				 "is damaged: an ELF segment is larger in the file than in memory");
+			       "is damaged: an ELF segment is larger in the file than in memory");
 	r = boot_claim(request, segment->physical_address, segment->memory_bytes, &hva, error);
 	if (r < 0)
 		return r;
 	memcpy(hva, image->bytes + segment->offset, segment->file_bytes);
-	memset((uint8_t *)hva + segment->file_bytes, 0, segment->memory_bytes - segment->file_bytes);
+	memset((uint8_t *)hva + segment->file_bytes, 0,
+	       segment->memory_bytes - segment->file_bytes);
 	return 0;
 }
 
@@ -143,7 +145,7 @@ int elf_load(const struct boot_request *request, const struct elf_image *image, 
 	}
 	if (!end)
 		return vm_fail(error, -ENOEXEC, BLAME_KERNEL,
-				 "is no executable: it has no ELF segment to load");
+			       "is no executable: it has no ELF segment to load");
 	*ret_end = end;
 	return 0;
 }

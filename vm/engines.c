@@ -3,4 +3,4 @@
  */
 #include "engines.h"
 
-const struct engine *const engine_table[] = { &kvm_engine, &dbt_engine, NULL };
+const struct engine *const engine_table[] = {&kvm_engine, &dbt_engine, NULL};

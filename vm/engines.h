@@ -13,10 +13,10 @@ extern const struct engine *const engine_table[];
 
 struct engine_choice {
 	const struct engine *engine;
-	bool usable;         /* false: asked for by name, but its probe says no */
-	const char *code;    /* of the chosen engine's probe */
-	char what[256];      /* a sentence: what was chosen */
-	char why[256];       /* and why */
+	bool usable;	  /* false: asked for by name, but its probe says no */
+	const char *code; /* of the chosen engine's probe */
+	char what[256];	  /* a sentence: what was chosen */
+	char why[256];	  /* and why */
 };
 
 /*

@@ -10,19 +10,19 @@
 
 #include <string.h>
 
-#define CR0_PE BIT(0)
-#define CR0_ET BIT(4)
-#define CR0_NE BIT(5)
-#define CR0_PG BIT(31)
-#define CR4_PAE BIT(5)
+#define CR0_PE	 BIT(0)
+#define CR0_ET	 BIT(4)
+#define CR0_NE	 BIT(5)
+#define CR0_PG	 BIT(31)
+#define CR4_PAE	 BIT(5)
 #define EFER_LME BIT(8)
 #define EFER_LMA BIT(10)
 
-#define PTE_PRESENT  BIT(0)
-#define PTE_WRITABLE BIT(1)
-#define PTE_LARGE    BIT(7)
+#define PTE_PRESENT	 BIT(0)
+#define PTE_WRITABLE	 BIT(1)
+#define PTE_LARGE	 BIT(7)
 #define LARGE_PAGE_SHIFT 21
-#define MAPPED_GIB 4
+#define MAPPED_GIB	 4
 
 #define SELECTOR_CODE 0x10
 #define SELECTOR_DATA 0x18
@@ -55,24 +55,28 @@ static uint64_t flat_descriptor(uint32_t access)
 static void write_gdt(const struct boot_request *request, struct vp_state *state,
 		      uint32_t code_access)
 {
-	const uint64_t gdt[] = { 0, 0, flat_descriptor(code_access), flat_descriptor(ACCESS_DATA),
-				 0x0000000000000067ull | (uint64_t)ACCESS_TSS << 40, 0 };
+	const uint64_t gdt[] = {0,
+				0,
+				flat_descriptor(code_access),
+				flat_descriptor(ACCESS_DATA),
+				0x0000000000000067ull | (uint64_t)ACCESS_TSS << 40,
+				0};
 
 	memcpy(boot_hva(request, BOOT_GDT_GPA, sizeof(gdt)), gdt, sizeof(gdt));
-	state->gdtr = (struct vp_table){ .base = BOOT_GDT_GPA, .limit = sizeof(gdt) - 1 };
+	state->gdtr = (struct vp_table){.base = BOOT_GDT_GPA, .limit = sizeof(gdt) - 1};
 	state->idtr = (struct vp_table){};
 }
 
 static void flat_segments(struct vp_state *state, uint32_t code_access)
 {
-	static const enum vp_segment_index data[] = { VP_ES, VP_SS, VP_DS, VP_FS, VP_GS };
+	static const enum vp_segment_index data[] = {VP_ES, VP_SS, VP_DS, VP_FS, VP_GS};
 
-	state->segment[VP_CS] = (struct vp_segment){ 0, UINT32_MAX, code_access, SELECTOR_CODE };
+	state->segment[VP_CS] = (struct vp_segment){0, UINT32_MAX, code_access, SELECTOR_CODE};
 	for (size_t i = 0; i < ARRAY_SIZE(data); i++)
 		state->segment[data[i]] =
-			(struct vp_segment){ 0, UINT32_MAX, ACCESS_DATA, SELECTOR_DATA };
-	state->segment[VP_TR] = (struct vp_segment){ 0, 0x67, ACCESS_TSS, SELECTOR_TSS };
-	state->segment[VP_LDTR] = (struct vp_segment){ .access = VP_SEG_UNUSABLE };
+			(struct vp_segment){0, UINT32_MAX, ACCESS_DATA, SELECTOR_DATA};
+	state->segment[VP_TR] = (struct vp_segment){0, 0x67, ACCESS_TSS, SELECTOR_TSS};
+	state->segment[VP_LDTR] = (struct vp_segment){.access = VP_SEG_UNUSABLE};
 }
 
 static void start_at(struct vp_state *state, gpa_t entry)

@@ -15,16 +15,26 @@ static const struct {
 	uint32_t leaf, subleaf;
 	unsigned int reg, bit;
 } feature_rows[] = {
-	{ "sse4.2", 1, 0, ECX, 20 },	      { "avx", 1, 0, ECX, 28 },
-	{ "avx2", 7, 0, EBX, 5 },	      { "avx512f", 7, 0, EBX, 16 },
-	{ "fma", 1, 0, ECX, 12 },	      { "bmi1", 7, 0, EBX, 3 },
-	{ "bmi2", 7, 0, EBX, 8 },	      { "aes", 1, 0, ECX, 25 },
-	{ "fsgsbase", 7, 0, EBX, 0 },	      { "xsave", 1, 0, ECX, 26 },
-	{ "xsavec", 0xd, 1, EAX, 1 },	      { "pku", 7, 0, ECX, 3 },
-	{ "x2apic", 1, 0, ECX, 21 },	      { "tsc-deadline", 1, 0, ECX, 24 },
-	{ "invariant-tsc", 0x80000007, 0, EDX, 8 }, { "rdtscp", 0x80000001, 0, EDX, 27 },
-	{ "1g-pages", 0x80000001, 0, EDX, 26 }, { "vmx", 1, 0, ECX, 5 },
-	{ "svm", 0x80000001, 0, ECX, 2 },     { "hypervisor", 1, 0, ECX, 31 },
+	{"sse4.2", 1, 0, ECX, 20},
+	{"avx", 1, 0, ECX, 28},
+	{"avx2", 7, 0, EBX, 5},
+	{"avx512f", 7, 0, EBX, 16},
+	{"fma", 1, 0, ECX, 12},
+	{"bmi1", 7, 0, EBX, 3},
+	{"bmi2", 7, 0, EBX, 8},
+	{"aes", 1, 0, ECX, 25},
+	{"fsgsbase", 7, 0, EBX, 0},
+	{"xsave", 1, 0, ECX, 26},
+	{"xsavec", 0xd, 1, EAX, 1},
+	{"pku", 7, 0, ECX, 3},
+	{"x2apic", 1, 0, ECX, 21},
+	{"tsc-deadline", 1, 0, ECX, 24},
+	{"invariant-tsc", 0x80000007, 0, EDX, 8},
+	{"rdtscp", 0x80000001, 0, EDX, 27},
+	{"1g-pages", 0x80000001, 0, EDX, 26},
+	{"vmx", 1, 0, ECX, 5},
+	{"svm", 0x80000001, 0, ECX, 2},
+	{"hypervisor", 1, 0, ECX, 31},
 };
 
 static void add_features(struct host_info *info)

@@ -9,7 +9,7 @@ struct layout layout_of(uint64_t memory_bytes)
 {
 	uint64_t low_bytes = MIN(memory_bytes, (uint64_t)PC_HOLE_GPA);
 
-	return (struct layout){ .low_bytes = low_bytes, .high_bytes = memory_bytes - low_bytes };
+	return (struct layout){.low_bytes = low_bytes, .high_bytes = memory_bytes - low_bytes};
 }
 
 static bool range_inside(gpa_t gpa, uint64_t bytes, gpa_t base, uint64_t size)
@@ -30,12 +30,12 @@ void *layout_hva(const struct layout *layout, const struct guest_memory *memory,
 size_t layout_e820(const struct layout *layout, struct e820_entry map[LAYOUT_E820_MAX])
 {
 	const struct e820_entry rows[] = {
-		{ 0, MIN(layout->low_bytes, (uint64_t)PC_LOW_RAM_END), E820_RAM },
-		{ PC_LOW_RAM_END, PC_ACPI_GPA - PC_LOW_RAM_END, E820_RESERVED },
-		{ PC_ACPI_GPA, PC_ACPI_BYTES, E820_RESERVED },
-		{ MIB, layout->low_bytes > MIB ? layout->low_bytes - MIB : 0, E820_RAM },
-		{ PC_IOAPIC_GPA, PC_HOLE_END - PC_IOAPIC_GPA, E820_RESERVED },
-		{ PC_HOLE_END, layout->high_bytes, E820_RAM },
+		{0, MIN(layout->low_bytes, (uint64_t)PC_LOW_RAM_END), E820_RAM},
+		{PC_LOW_RAM_END, PC_ACPI_GPA - PC_LOW_RAM_END, E820_RESERVED},
+		{PC_ACPI_GPA, PC_ACPI_BYTES, E820_RESERVED},
+		{MIB, layout->low_bytes > MIB ? layout->low_bytes - MIB : 0, E820_RAM},
+		{PC_IOAPIC_GPA, PC_HOLE_END - PC_IOAPIC_GPA, E820_RESERVED},
+		{PC_HOLE_END, layout->high_bytes, E820_RAM},
 	};
 	size_t count = 0;
 

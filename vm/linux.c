@@ -44,14 +44,15 @@ static int check_header(const struct setup_header *header, struct vm_error *erro
 {
 	if (header->version < BZIMAGE_VERSION_64BIT)
 		return vm_fail(error, -ENOTSUP, BLAME_KERNEL,
-				 "speaks boot protocol %u.%02u, 2.12 is needed (Linux 3.8 and later)",
-				 header->version >> 8, header->version & 0xff);
+			       "speaks boot protocol %u.%02u, 2.12 is needed (Linux 3.8 and later)",
+			       header->version >> 8, header->version & 0xff);
 	if (!(header->loadflags & BZIMAGE_LOADED_HIGH))
 		return vm_fail(error, -ENOTSUP, BLAME_KERNEL,
-				 "is a zImage, which loads below 1 MiB; give a bzImage");
+			       "is a zImage, which loads below 1 MiB; give a bzImage");
 	if (!(header->xloadflags & BZIMAGE_KERNEL_64))
-		return vm_fail(error, -ENOTSUP, BLAME_KERNEL,
-				 "is a 32-bit kernel without a 64-bit entry point; give one for x86-64");
+		return vm_fail(
+			error, -ENOTSUP, BLAME_KERNEL,
+			"is a 32-bit kernel without a 64-bit entry point; give one for x86-64");
 	return 0;
 }
 
@@ -69,10 +70,11 @@ static int parse_image(const struct boot_file *file, struct linux_image *image,
 	setup_bytes *= BZIMAGE_SECTOR;
 	if (file->count <= setup_bytes + BZIMAGE_ENTRY64 ||
 	    (file->count - setup_bytes + 15) / 16 < image->header.syssize)
-		return vm_fail(error, -ENOEXEC, BLAME_KERNEL,
-				 "is truncated: the kernel's header says %llu bytes, the file has %llu",
-				 (unsigned long long)(setup_bytes + image->header.syssize * 16ull),
-				 (unsigned long long)file->count);
+		return vm_fail(
+			error, -ENOEXEC, BLAME_KERNEL,
+			"is truncated: the kernel's header says %llu bytes, the file has %llu",
+			(unsigned long long)(setup_bytes + image->header.syssize * 16ull),
+			(unsigned long long)file->count);
 	image->code = file->bytes + setup_bytes;
 	image->code_bytes = file->count - setup_bytes;
 	image->load = image->header.preferred_address;

@@ -13,8 +13,9 @@
 #include "cpuid_policy.h"
 #include "size.h"
 
+/* What the TLFS uses of the hypervisor's range; a KVM filter has room for few MSRs. */
 #define HV_MSR_FIRST 0x40000000u
-#define HV_MSR_LAST  0x40001fffu /* of the range the TLFS uses; a KVM filter has room for few MSRs */
+#define HV_MSR_LAST  0x40001fffu
 
 struct build {
 	const struct vm_config *config;
@@ -55,7 +56,7 @@ static int acknowledge_extint(void *ctx)
 
 static int make_partition(struct build *build)
 {
-	static const struct msr_range exit_msrs[] = { { HV_MSR_FIRST, HV_MSR_LAST } };
+	static const struct msr_range exit_msrs[] = {{HV_MSR_FIRST, HV_MSR_LAST}};
 	const struct engine *engine = build->config->engine;
 	struct cpuid_leaf leaves[PARTITION_MAX_CPUID];
 	struct partition_config config = {
@@ -69,8 +70,8 @@ static int make_partition(struct build *build)
 	int r;
 
 	memset(leaves, 0, sizeof(leaves));
-	config.cpuid_count = cpuid_policy_apply(leaves, engine->supported_cpuid(leaves),
-						config.vp_count);
+	config.cpuid_count =
+		cpuid_policy_apply(leaves, engine->supported_cpuid(leaves), config.vp_count);
 	r = partition_new(engine, &config, &build->machine->part);
 	if (r < 0)
 		return vm_fail(build->error, r, BLAME_ENGINE, "cannot make a virtual machine: %s",
@@ -122,7 +123,8 @@ static int make_chipset(struct build *build)
 			    &build->machine->chipset);
 
 	return r < 0 ? vm_fail(build->error, r, BLAME_HOST, "cannot make the chipset: %s",
-			       strerror(-r)) : 0;
+			       strerror(-r))
+		     : 0;
 }
 
 static void free_chipset(struct machine *machine)
@@ -142,21 +144,24 @@ static int make_devices(struct build *build)
 	int r = pc_new(build->machine->chipset, &config, &build->machine->pc);
 
 	if (r == -EEXIST && config.has_debug_exit)
-		return vm_fail(build->error, r, BLAME_DEBUG_EXIT,
-			       "the port belongs to a device of the machine; choose another, e.g. 0xf4");
+		return vm_fail(
+			build->error, r, BLAME_DEBUG_EXIT,
+			"the port belongs to a device of the machine; choose another, e.g. 0xf4");
 	return r < 0 ? vm_fail(build->error, r, BLAME_HOST, "cannot make the devices: %s",
-			       strerror(-r)) : 0;
+			       strerror(-r))
+		     : 0;
 }
 
 static int write_tables(struct build *build)
 {
 	struct machine *machine = build->machine;
-	const struct acpi_tables_config config = { .vp_count = build->config->vp_count };
+	const struct acpi_tables_config config = {.vp_count = build->config->vp_count};
 	uint8_t *area = layout_hva(&machine->layout, &machine->memory, PC_ACPI_GPA, PC_ACPI_BYTES);
 	int r = area ? acpi_tables_write(&config, area, PC_ACPI_BYTES, PC_ACPI_GPA) : -ENOSPC;
 
 	return r < 0 ? vm_fail(build->error, r, BLAME_MEMORY,
-			       "the ACPI tables do not fit; give the guest more memory") : 0;
+			       "the ACPI tables do not fit; give the guest more memory")
+		     : 0;
 }
 
 /* --- the kernel --- */
@@ -178,14 +183,15 @@ static int load_kernel(struct build *build)
 
 	r = vp_get_state(machine->vps[0], &state);
 	if (r < 0)
-		return vm_fail(build->error, r, BLAME_ENGINE, "cannot read the processor's state: %s",
-			       strerror(-r));
+		return vm_fail(build->error, r, BLAME_ENGINE,
+			       "cannot read the processor's state: %s", strerror(-r));
 	r = boot_load(&request, &state, build->error);
 	if (r < 0)
 		return r;
 	r = vp_set_state(machine->vps[0], &state);
 	return r < 0 ? vm_fail(build->error, r, BLAME_ENGINE,
-			       "the engine refuses the kernel's initial state: %s", strerror(-r)) : 0;
+			       "the engine refuses the kernel's initial state: %s", strerror(-r))
+		     : 0;
 }
 
 /* --- the table --- */
@@ -194,14 +200,10 @@ static const struct machine_part {
 	int (*make)(struct build *build);
 	void (*free)(struct machine *machine);
 } parts[] = {
-	{ make_memory, free_memory },
-	{ make_partition, free_partition },
-	{ map_memory, NULL },
-	{ make_chipset, free_chipset },
-	{ make_vps, NULL },
-	{ make_devices, NULL },
-	{ write_tables, NULL },
-	{ load_kernel, NULL },
+	{make_memory, free_memory}, {make_partition, free_partition},
+	{map_memory, NULL},	    {make_chipset, free_chipset},
+	{make_vps, NULL},	    {make_devices, NULL},
+	{write_tables, NULL},	    {load_kernel, NULL},
 };
 
 void machine_free(struct machine *machine)
@@ -219,7 +221,7 @@ int machine_new(const struct vm_config *config, const struct chipset_events *eve
 		struct machine **ret_machine, struct vm_error *ret_error)
 {
 	struct machine *machine = calloc(1, sizeof(*machine));
-	struct build build = { config, events, machine, ret_error };
+	struct build build = {config, events, machine, ret_error};
 
 	if (!machine)
 		return vm_fail(ret_error, -ENOMEM, BLAME_HOST, "out of memory");

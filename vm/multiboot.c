@@ -16,7 +16,8 @@
 #define LOADER_NAME "Mullion"
 
 static_assert(BOOT_MAX_INITRDS * sizeof(struct multiboot_module) <=
-	      BOOT_TABLES_GPA - BOOT_MODULES_GPA, "the module list does not fit");
+		      BOOT_TABLES_GPA - BOOT_MODULES_GPA,
+	      "the module list does not fit");
 
 /* Offset of the header in the file; UINT64_MAX: there is none. */
 static uint64_t find_header(const struct boot_file *file, struct multiboot_header *ret_header)
@@ -39,7 +40,7 @@ static uint64_t find_header(const struct boot_file *file, struct multiboot_heade
 static int bad_addresses(struct vm_error *error)
 {
 	return vm_fail(error, -ENOEXEC, BLAME_KERNEL,
-			 "is damaged: the addresses in its multiboot header do not fit the file");
+		       "is damaged: the addresses in its multiboot header do not fit the file");
 }
 
 static int load_flat(const struct boot_request *request, const struct multiboot_header *header,
@@ -55,15 +56,15 @@ static int load_flat(const struct boot_request *request, const struct multiboot_
 	if (header->header_address < header->load_address || before > header_at)
 		return bad_addresses(error);
 	start = header_at - before;
-	bytes = header->load_end_address ?
-			(uint64_t)header->load_end_address - header->load_address :
-			file->count - start;
+	bytes = header->load_end_address ? (uint64_t)header->load_end_address - header->load_address
+					 : file->count - start;
 	if (header->load_end_address && header->load_end_address < header->load_address)
 		return bad_addresses(error);
 	if (bytes > file->count - start)
-		return vm_fail(error, -ENOEXEC, BLAME_KERNEL,
-				 "is truncated: its multiboot header says %llu bytes, the file has %llu",
-				 (unsigned long long)(start + bytes), (unsigned long long)file->count);
+		return vm_fail(
+			error, -ENOEXEC, BLAME_KERNEL,
+			"is truncated: its multiboot header says %llu bytes, the file has %llu",
+			(unsigned long long)(start + bytes), (unsigned long long)file->count);
 	memory_bytes = bytes;
 	if (header->bss_end_address > header->load_address + bytes)
 		memory_bytes = (uint64_t)header->bss_end_address - header->load_address;
@@ -89,8 +90,8 @@ static int physical_entry(const struct elf_image *image, uint64_t *ret_entry,
 			return r;
 		if (segment.type == 1 /* PT_LOAD */ &&
 		    image->entry - segment.virtual_address < segment.memory_bytes) {
-			*ret_entry = image->entry - segment.virtual_address +
-				     segment.physical_address;
+			*ret_entry =
+				image->entry - segment.virtual_address + segment.physical_address;
 			return 0;
 		}
 	}
@@ -106,7 +107,7 @@ static int load_elf(const struct boot_request *request, uint64_t *ret_entry, gpa
 	r = elf_open(&request->kernel, &image, error);
 	if (r == BOOT_NOT_MINE)
 		return vm_fail(error, -ENOEXEC, BLAME_KERNEL,
-				 "has a multiboot header without addresses, but is no ELF file");
+			       "has a multiboot header without addresses, but is no ELF file");
 	if (r < 0)
 		return r;
 	r = elf_load(request, &image, ret_end, error);
@@ -128,7 +129,7 @@ static int load_image(const struct boot_request *request, uint64_t *ret_entry, g
 		  ~(MULTIBOOT_PAGE_ALIGN | MULTIBOOT_MEMORY_INFO | MULTIBOOT_VIDEO_MODE);
 	if (unknown)
 		return vm_fail(error, -ENOTSUP, BLAME_KERNEL,
-				 "asks for multiboot features we do not know (flags %#x)", unknown);
+			       "asks for multiboot features we do not know (flags %#x)", unknown);
 	if (header.flags & MULTIBOOT_AOUT_KLUDGE) {
 		if (request->kernel.count - at < sizeof(header))
 			return vm_fail(error, -ENOEXEC, BLAME_KERNEL,
@@ -142,7 +143,7 @@ static int load_image(const struct boot_request *request, uint64_t *ret_entry, g
 static int no_room_for_modules(const struct boot_request *request, struct vm_error *error)
 {
 	return vm_fail(error, -ENOSPC, BLAME_INITRD,
-			 "the modules do not fit into memory after the kernel; give the guest more");
+		       "the modules do not fit into memory after the kernel; give the guest more");
 }
 
 /* Modules from @at on; the name is the module's string. */
@@ -154,20 +155,21 @@ static int put_modules(const struct boot_request *request, gpa_t at, struct vm_e
 
 	if (request->initrd_count > BOOT_MAX_INITRDS)
 		return vm_fail(error, -ENOSPC, BLAME_INITRD, "there can be at most %d modules",
-				 BOOT_MAX_INITRDS);
+			       BOOT_MAX_INITRDS);
 	for (size_t i = 0; i < request->initrd_count; i++) {
 		const struct boot_file *file = &request->initrds[i];
 		size_t name_bytes = strlen(file->name) + 1;
 		void *hva;
 
 		at = ALIGN_UP(MAX(at, MIB), PAGE_BYTES);
-		hva = at < PC_HOLE_GPA ?
-			      layout_hva(&request->layout, request->memory, at, file->count) : NULL;
+		hva = at < PC_HOLE_GPA
+			      ? layout_hva(&request->layout, request->memory, at, file->count)
+			      : NULL;
 		if (!hva || name_bytes > string_end - string)
 			return no_room_for_modules(request, error);
 		memcpy(hva, file->bytes, file->count);
 		memcpy(boot_hva(request, string, name_bytes), file->name, name_bytes);
-		modules[i] = (struct multiboot_module){ at, at + file->count, string, 0 };
+		modules[i] = (struct multiboot_module){at, at + file->count, string, 0};
 		string += name_bytes;
 		at += file->count;
 	}
@@ -224,8 +226,8 @@ int boot_multiboot(const struct boot_request *request, struct vp_state *state,
 		return r;
 	if (entry >= request->layout.low_bytes)
 		return vm_fail(error, -ENOEXEC, BLAME_KERNEL,
-				 "is damaged: its entry point %#llx is outside of memory",
-				 (unsigned long long)entry);
+			       "is damaged: its entry point %#llx is outside of memory",
+			       (unsigned long long)entry);
 	r = boot_put_command_line(request, BOOT_CMDLINE_BYTES, error);
 	if (r < 0)
 		return r;

@@ -81,8 +81,7 @@ static unsigned int put_memory_map(const struct boot_request *request)
 
 	for (size_t i = 0; i < count; i++)
 		entries[i] = (struct pvh_memory_map_entry){
-			.address = map[i].address, .bytes = map[i].bytes, .type = map[i].type
-		};
+			.address = map[i].address, .bytes = map[i].bytes, .type = map[i].type};
 	return count;
 }
 
@@ -91,7 +90,7 @@ static void put_start_info(const struct boot_request *request, gpa_t initrd, uin
 	struct pvh_start_info *info = boot_hva(request, BOOT_INFO_GPA, sizeof(*info));
 	struct pvh_module *module = boot_hva(request, BOOT_MODULES_GPA, sizeof(*module));
 
-	*module = (struct pvh_module){ .address = initrd, .bytes = initrd_bytes };
+	*module = (struct pvh_module){.address = initrd, .bytes = initrd_bytes};
 	*info = (struct pvh_start_info){
 		.magic = PVH_MAGIC,
 		.version = PVH_VERSION,
@@ -138,8 +137,8 @@ int boot_pvh(const struct boot_request *request, struct vp_state *state, struct 
 		return r;
 	if (entry >= request->layout.low_bytes)
 		return vm_fail(error, -ENOEXEC, BLAME_KERNEL,
-				 "is damaged: its PVH entry point %#llx is outside of memory",
-				 (unsigned long long)entry);
+			       "is damaged: its PVH entry point %#llx is outside of memory",
+			       (unsigned long long)entry);
 	r = load_all(request, &image, error);
 	if (r < 0)
 		return r;

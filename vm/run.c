@@ -26,7 +26,7 @@
 #include "log.h"
 #include "machine.h"
 
-#define JOIN_SECONDS 10
+#define JOIN_SECONDS	10
 #define REBOOT_PAUSE_NS 50000000u
 
 struct vp_thread {
@@ -50,8 +50,8 @@ struct vm {
 
 /* --- the end of a boot --- */
 
-__attribute__((format(printf, 4, 5))) static void
-end_boot(struct vm *vm, enum vm_outcome outcome, uint32_t value, const char *format, ...)
+__attribute__((format(printf, 4, 5))) static void end_boot(struct vm *vm, enum vm_outcome outcome,
+							   uint32_t value, const char *format, ...)
 {
 	va_list args;
 
@@ -116,8 +116,8 @@ static void handle_msr(struct vp_thread *self, struct vp_exit *exit)
 
 static void handle_hypercall(struct vp_thread *self, struct vp_exit *exit)
 {
-	end_boot(self->vm, VM_FAILED, 0, "VP %u made a hypercall, which no part of this machine takes",
-		 self->vp->index);
+	end_boot(self->vm, VM_FAILED, 0,
+		 "VP %u made a hypercall, which no part of this machine takes", self->vp->index);
 }
 
 static void handle_eoi(struct vp_thread *self, struct vp_exit *exit)
@@ -127,9 +127,9 @@ static void handle_eoi(struct vp_thread *self, struct vp_exit *exit)
 
 static const char *exception_name(uint8_t vector)
 {
-	static const char *const names[] = { "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM",
-					     "#DF", NULL,  "#TS", "#NP", "#SS", "#GP", "#PF", NULL,
-					     "#MF", "#AC", "#MC", "#XM", "#VE", "#CP" };
+	static const char *const names[] = {"#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM",
+					    "#DF", NULL,  "#TS", "#NP", "#SS", "#GP", "#PF", NULL,
+					    "#MF", "#AC", "#MC", "#XM", "#VE", "#CP"};
 
 	return vector < ARRAY_SIZE(names) && names[vector] ? names[vector] : "exception";
 }
@@ -212,7 +212,7 @@ static void start_threads(struct vm *vm)
 		struct vp_thread *thread = &vm->threads[i];
 		int r;
 
-		*thread = (struct vp_thread){ .vm = vm, .vp = vm->machine->vps[i] };
+		*thread = (struct vp_thread){.vm = vm, .vp = vm->machine->vps[i]};
 		r = pthread_create(&thread->thread, NULL, run_vp, thread);
 		if (r) {
 			end_boot(vm, VM_FAILED, 0, "cannot start the thread of VP %u: %s", i,
@@ -249,14 +249,16 @@ static void join_threads(struct vm *vm)
 
 static void take_stats(struct vm *vm)
 {
-	vm->result.stat_count = partition_get_stats(vm->machine->part, vm->result.stats, VM_MAX_STATS);
+	vm->result.stat_count =
+		partition_get_stats(vm->machine->part, vm->result.stats, VM_MAX_STATS);
 }
 
 static int run_boot(struct vm *vm, struct vm_error *error)
 {
-	const struct chipset_events events = {
-		.power_off = on_power_off, .reset = on_reset, .debug_exit = on_debug_exit, .ctx = vm
-	};
+	const struct chipset_events events = {.power_off = on_power_off,
+					      .reset = on_reset,
+					      .debug_exit = on_debug_exit,
+					      .ctx = vm};
 	int r;
 
 	r = machine_new(&vm->config, &events, &vm->machine, error);

@@ -20,9 +20,9 @@
 #include "multiboot.h"
 #include "vm.h"
 
-#define PORT_RESET      0xcf9
+#define PORT_RESET	0xcf9
 #define PORT_PM_CONTROL 0x604
-#define SLEEP_S5        (1u << 13 | 5u << 10)
+#define SLEEP_S5	(1u << 13 | 5u << 10)
 
 /* --- the engine --- */
 
@@ -42,8 +42,8 @@ static unsigned int boots, live_vps, wrong_answers;
 static unsigned int reset_boots; /* of these the script runs; later ones power off at once */
 
 static const struct vp_exit power_off[] = {
-	{ .reason = VP_EXIT_PIO, .pio = { PORT_PM_CONTROL, 2, true, SLEEP_S5 } },
-	{ .reason = FAKE_WAIT },
+	{.reason = VP_EXIT_PIO, .pio = {PORT_PM_CONTROL, 2, true, SLEEP_S5}},
+	{.reason = FAKE_WAIT},
 };
 
 static int fake_create(const struct partition_config *config, struct partition **ret_part)
@@ -63,7 +63,8 @@ static void fake_destroy(struct partition *part)
 	free(part);
 }
 
-static int fake_map(struct partition *part, gpa_t gpa, uint64_t bytes, void *hva, unsigned int access)
+static int fake_map(struct partition *part, gpa_t gpa, uint64_t bytes, void *hva,
+		    unsigned int access)
 {
 	return 0;
 }
@@ -141,52 +142,67 @@ static int fake_set_routes(struct partition *part, const struct msi *routes, siz
 
 static size_t fake_stats(struct partition *part, struct partition_stat *stats, size_t max)
 {
-	stats[0] = (struct partition_stat){ "boots", boots };
+	stats[0] = (struct partition_stat){"boots", boots};
 	return 1;
 }
 
 static const struct partition_ops fake_ops = {
-	.create = fake_create,		.destroy = fake_destroy,
-	.map_gpa = fake_map,		.create_vp = fake_create_vp,
-	.vp_run = fake_run,		.vp_cancel = fake_cancel,
-	.vp_get_state = fake_get_state, .vp_set_state = fake_set_state,
-	.send_msi = fake_send_msi,	.set_extint = fake_set_extint,
-	.set_ioapic_routes = fake_set_routes, .get_stats = fake_stats,
+	.create = fake_create,
+	.destroy = fake_destroy,
+	.map_gpa = fake_map,
+	.create_vp = fake_create_vp,
+	.vp_run = fake_run,
+	.vp_cancel = fake_cancel,
+	.vp_get_state = fake_get_state,
+	.vp_set_state = fake_set_state,
+	.send_msi = fake_send_msi,
+	.set_extint = fake_set_extint,
+	.set_ioapic_routes = fake_set_routes,
+	.get_stats = fake_stats,
 };
 
 static void probe_yes(struct engine_probe *probe)
 {
-	*probe = (struct engine_probe){ .usable = true, .code = "ok", .why = "it always works" };
+	*probe = (struct engine_probe){.usable = true, .code = "ok", .why = "it always works"};
 }
 
 static void probe_no(struct engine_probe *probe)
 {
-	*probe = (struct engine_probe){ .code = "no-device", .why = "there is no device" };
+	*probe = (struct engine_probe){.code = "no-device", .why = "there is no device"};
 }
 
 static size_t fake_cpuid(struct cpuid_leaf leaves[PARTITION_MAX_CPUID])
 {
-	leaves[0] = (struct cpuid_leaf){ .leaf = 0, .eax = 0xd };
-	leaves[1] = (struct cpuid_leaf){ .leaf = 1 };
+	leaves[0] = (struct cpuid_leaf){.leaf = 0, .eax = 0xd};
+	leaves[1] = (struct cpuid_leaf){.leaf = 1};
 	return 2;
 }
 
-static const struct engine fake_engine = { "fake", "an engine for tests", probe_yes, fake_cpuid,
-					   &fake_ops };
-static const struct engine broken_engine = { "broken", "never there", probe_no, fake_cpuid, NULL };
+static const struct engine fake_engine = {"fake", "an engine for tests", probe_yes, fake_cpuid,
+					  &fake_ops};
+static const struct engine broken_engine = {"broken", "never there", probe_no, fake_cpuid, NULL};
 
 /* --- runs --- */
 
 static struct vm_config config_for(struct loop *loop)
 {
-	static const uint32_t kernel[2048] = { MULTIBOOT_HEADER_MAGIC, MULTIBOOT_AOUT_KLUDGE,
-					       -(MULTIBOOT_HEADER_MAGIC + MULTIBOOT_AOUT_KLUDGE),
-					       0x100000, 0x100000, 0, 0, 0x100020 };
+	static const uint32_t kernel[2048] = {MULTIBOOT_HEADER_MAGIC,
+					      MULTIBOOT_AOUT_KLUDGE,
+					      -(MULTIBOOT_HEADER_MAGIC + MULTIBOOT_AOUT_KLUDGE),
+					      0x100000,
+					      0x100000,
+					      0,
+					      0,
+					      0x100020};
 
-	return (struct vm_config){ .engine = &fake_engine, .loop = loop, .memory_bytes = 4 * MIB,
-				   .vp_count = 3, .command_line = "",
-				   .kernel = { "k", (const uint8_t *)kernel, sizeof(kernel) },
-				   .has_debug_exit = true, .debug_exit_port = 0xf4 };
+	return (struct vm_config){.engine = &fake_engine,
+				  .loop = loop,
+				  .memory_bytes = 4 * MIB,
+				  .vp_count = 3,
+				  .command_line = "",
+				  .kernel = {"k", (const uint8_t *)kernel, sizeof(kernel)},
+				  .has_debug_exit = true,
+				  .debug_exit_port = 0xf4};
 }
 
 static struct vm_result run_script(const struct vp_exit *steps, bool no_reboot)
@@ -214,30 +230,30 @@ static struct vm_result run_script(const struct vp_exit *steps, bool no_reboot)
 }
 
 static const struct vp_exit debug_exit[] = {
-	{ .reason = VP_EXIT_MMIO, .mmio = { 0xd0000000, 4, false, 0 } },
-	{ .reason = VP_EXIT_MSR, .msr = { .index = 0x40000000 } },
-	{ .reason = VP_EXIT_MSR, .msr = { .index = 0x12345 } },
-	{ .reason = VP_EXIT_CANCELLED },
-	{ .reason = VP_EXIT_EOI, .eoi = { 0x30 } },
-	{ .reason = VP_EXIT_PIO, .pio = { 0xf4, 1, true, 0x21 } },
-	{ .reason = FAKE_WAIT },
+	{.reason = VP_EXIT_MMIO, .mmio = {0xd0000000, 4, false, 0}},
+	{.reason = VP_EXIT_MSR, .msr = {.index = 0x40000000}},
+	{.reason = VP_EXIT_MSR, .msr = {.index = 0x12345}},
+	{.reason = VP_EXIT_CANCELLED},
+	{.reason = VP_EXIT_EOI, .eoi = {0x30}},
+	{.reason = VP_EXIT_PIO, .pio = {0xf4, 1, true, 0x21}},
+	{.reason = FAKE_WAIT},
 };
 static const struct vp_exit reset[] = {
-	{ .reason = VP_EXIT_PIO, .pio = { PORT_RESET, 1, true, 2 } },
-	{ .reason = VP_EXIT_PIO, .pio = { PORT_RESET, 1, true, 6 } },
-	{ .reason = FAKE_WAIT },
+	{.reason = VP_EXIT_PIO, .pio = {PORT_RESET, 1, true, 2}},
+	{.reason = VP_EXIT_PIO, .pio = {PORT_RESET, 1, true, 6}},
+	{.reason = FAKE_WAIT},
 };
 static const struct vp_exit triple_fault[] = {
-	{ .reason = VP_EXIT_SHUTDOWN, .shutdown = { 0xffff1234, 0x5678, 14, 2 } },
-	{ .reason = FAKE_WAIT },
+	{.reason = VP_EXIT_SHUTDOWN, .shutdown = {0xffff1234, 0x5678, 14, 2}},
+	{.reason = FAKE_WAIT},
 };
 static const struct vp_exit unknown_fault[] = {
-	{ .reason = VP_EXIT_SHUTDOWN, .shutdown = { 0x10, 0, 0xff, 0 } },
-	{ .reason = FAKE_WAIT },
+	{.reason = VP_EXIT_SHUTDOWN, .shutdown = {0x10, 0, 0xff, 0}},
+	{.reason = FAKE_WAIT},
 };
 static const struct vp_exit engine_failure[] = {
-	{ .reason = VP_EXIT_FAILED, .failed = { .why = "out of ideas", .rip = 0x1000 } },
-	{ .reason = FAKE_WAIT },
+	{.reason = VP_EXIT_FAILED, .failed = {.why = "out of ideas", .rip = 0x1000}},
+	{.reason = FAKE_WAIT},
 };
 
 static void each_end_of_a_guest_is_reported_as_what_it_is(void **state)
@@ -248,13 +264,14 @@ static void each_end_of_a_guest_is_reported_as_what_it_is(void **state)
 		uint32_t value;
 		const char *text;
 	} cases[] = {
-		{ power_off, VM_POWERED_OFF, 0, "powered off" },
-		{ debug_exit, VM_DEBUG_EXIT, 0x21, "0x21" },
-		{ reset, VM_RESET, 0, "reset" },
-		{ triple_fault, VM_CRASHED, 0,
-		  "VP 0 triple fault at RIP 0xffff1234, CR2 0x5678, last exception #PF (14) error 0x2" },
-		{ unknown_fault, VM_CRASHED, 0, "RIP 0x10, CR2 0, last exception unknown" },
-		{ engine_failure, VM_FAILED, 0, "VP 0 at RIP 0x1000: out of ideas" },
+		{power_off, VM_POWERED_OFF, 0, "powered off"},
+		{debug_exit, VM_DEBUG_EXIT, 0x21, "0x21"},
+		{reset, VM_RESET, 0, "reset"},
+		{triple_fault, VM_CRASHED, 0,
+		 "VP 0 triple fault at RIP 0xffff1234, CR2 0x5678, last exception #PF (14) error "
+		 "0x2"},
+		{unknown_fault, VM_CRASHED, 0, "RIP 0x10, CR2 0, last exception unknown"},
+		{engine_failure, VM_FAILED, 0, "VP 0 at RIP 0x1000: out of ideas"},
 	};
 
 	reset_boots = 0;
@@ -289,8 +306,8 @@ static void *stop_later(void *ctx)
 
 static void a_run_can_be_stopped_whatever_the_guest_does(void **state)
 {
-	static const struct vp_exit idle[] = { { .reason = FAKE_WAIT } };
-	static const struct vp_exit *const scripts[] = { idle, reset };
+	static const struct vp_exit idle[] = {{.reason = FAKE_WAIT}};
+	static const struct vp_exit *const scripts[] = {idle, reset};
 
 	for (size_t i = 0; i < ARRAY_SIZE(scripts); i++) {
 		struct vm_result result;
@@ -328,7 +345,7 @@ static void what_cannot_start_names_the_input_to_blame(void **state)
 		if (i)
 			config.debug_exit_port = 0x3f8;
 		else
-			config.kernel = (struct boot_file){ "k", (const uint8_t *)"text", 4 };
+			config.kernel = (struct boot_file){"k", (const uint8_t *)"text", 4};
 		assert_int_equal(vm_new(&config, &vm), 0);
 		assert_true(vm_run(vm, &result, &error) < 0);
 		assert_int_equal(error.blame, i ? BLAME_DEBUG_EXIT : BLAME_KERNEL);
@@ -342,9 +359,9 @@ static void what_cannot_start_names_the_input_to_blame(void **state)
 
 static void auto_takes_the_first_usable_engine_and_says_why(void **state)
 {
-	static const struct engine *const both[] = { &broken_engine, &fake_engine, NULL };
-	static const struct engine *const one[] = { &fake_engine, NULL };
-	static const struct engine *const none[] = { &broken_engine, NULL };
+	static const struct engine *const both[] = {&broken_engine, &fake_engine, NULL};
+	static const struct engine *const one[] = {&fake_engine, NULL};
+	static const struct engine *const none[] = {&broken_engine, NULL};
 	struct engine_choice choice;
 
 	assert_int_equal(engine_choose(both, "auto", &choice), 0);
@@ -359,7 +376,7 @@ static void auto_takes_the_first_usable_engine_and_says_why(void **state)
 
 static void a_name_takes_that_engine_usable_or_not(void **state)
 {
-	static const struct engine *const table[] = { &fake_engine, &broken_engine, NULL };
+	static const struct engine *const table[] = {&fake_engine, &broken_engine, NULL};
 	struct engine_choice choice;
 
 	assert_int_equal(engine_choose(table, "broken", &choice), 0);

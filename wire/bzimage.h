@@ -9,17 +9,17 @@
 #include "base.h"
 #include "e820.h"
 
-#define BZIMAGE_HEADER_AT     0x1f1 /* of struct setup_header, in the file and in the zero page */
-#define BZIMAGE_BOOT_FLAG     0xaa55
-#define BZIMAGE_MAGIC         0x53726448u /* "HdrS" */
-#define BZIMAGE_SECTOR        512u
-#define BZIMAGE_ENTRY64       0x200 /* of the 64-bit entry point, from the load address */
-#define BZIMAGE_VERSION_64BIT 0x020c
+#define BZIMAGE_HEADER_AT	      0x1f1 /* of struct setup_header, in the file and in the zero page */
+#define BZIMAGE_BOOT_FLAG	      0xaa55
+#define BZIMAGE_MAGIC		      0x53726448u /* "HdrS" */
+#define BZIMAGE_SECTOR		      512u
+#define BZIMAGE_ENTRY64		      0x200 /* of the 64-bit entry point, from the load address */
+#define BZIMAGE_VERSION_64BIT	      0x020c
 #define BZIMAGE_DEFAULT_SETUP_SECTORS 4
 
-#define BZIMAGE_LOADED_HIGH   0x01 /* loadflags */
-#define BZIMAGE_CAN_USE_HEAP  0x80
-#define BZIMAGE_KERNEL_64     0x0001 /* xloadflags */
+#define BZIMAGE_LOADED_HIGH    0x01 /* loadflags */
+#define BZIMAGE_CAN_USE_HEAP   0x80
+#define BZIMAGE_KERNEL_64      0x0001 /* xloadflags */
 #define BZIMAGE_LOADER_UNKNOWN 0xff
 
 struct setup_header {

@@ -10,14 +10,14 @@
 
 #define MULTIBOOT_HEADER_MAGIC 0x1badb002u
 #define MULTIBOOT_LOADER_MAGIC 0x2badb002u /* in EAX at entry */
-#define MULTIBOOT_SEARCH_BYTES 8192u       /* the header lies wholly in the first so many */
+#define MULTIBOOT_SEARCH_BYTES 8192u	   /* the header lies wholly in the first so many */
 
 /* Header flags; an unknown bit below 16 must refuse the image. */
-#define MULTIBOOT_PAGE_ALIGN   0x00000001u
-#define MULTIBOOT_MEMORY_INFO  0x00000002u
-#define MULTIBOOT_VIDEO_MODE   0x00000004u
-#define MULTIBOOT_MUST_KNOW    0x0000ffffu
-#define MULTIBOOT_AOUT_KLUDGE  0x00010000u /* the address members are valid */
+#define MULTIBOOT_PAGE_ALIGN  0x00000001u
+#define MULTIBOOT_MEMORY_INFO 0x00000002u
+#define MULTIBOOT_VIDEO_MODE  0x00000004u
+#define MULTIBOOT_MUST_KNOW   0x0000ffffu
+#define MULTIBOOT_AOUT_KLUDGE 0x00010000u /* the address members are valid */
 
 struct multiboot_header {
 	le32 magic;

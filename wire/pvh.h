@@ -8,10 +8,10 @@
 
 #include "base.h"
 
-#define PVH_NOTE_NAME         "Xen"
+#define PVH_NOTE_NAME	      "Xen"
 #define PVH_NOTE_PHYS32_ENTRY 18u
-#define PVH_MAGIC             0x336ec578u
-#define PVH_VERSION           1u
+#define PVH_MAGIC	      0x336ec578u
+#define PVH_VERSION	      1u
 
 struct pvh_start_info {
 	le32 magic;
