@@ -87,7 +87,7 @@ static uint64_t store_elements(struct dbt_vp *vp, struct cpu_args args, uint8_t 
 static uint64_t load_elements(struct dbt_vp *vp, struct cpu_args args, uint8_t *si, uint8_t *di,
 			      uint64_t count)
 {
-	uint64_t rest = (count - 1) * args.op_bytes;
+	int64_t rest = (int64_t)(count - 1) * args.op_bytes;
 
 	si += vp->flag_df ? -rest : rest;
 #define LOAD(size)                                                                                 \
