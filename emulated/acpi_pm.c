@@ -27,18 +27,18 @@ enum {
 	PM_GPE0_ENABLE = PM_GPE0 + PC_PM_GPE0_BYTES / 2
 };
 
-#define EVENT_TIMER        0x0001
-#define EVENT_GLOBAL       0x0020
+#define EVENT_TIMER	   0x0001
+#define EVENT_GLOBAL	   0x0020
 #define EVENT_POWER_BUTTON 0x0100
 #define EVENT_SLEEP_BUTTON 0x0200
-#define EVENT_RTC          0x0400
-#define STATUS_WAKE        0x8000
-#define EVENTS (EVENT_TIMER | EVENT_GLOBAL | EVENT_POWER_BUTTON | EVENT_SLEEP_BUTTON | EVENT_RTC)
+#define EVENT_RTC	   0x0400
+#define STATUS_WAKE	   0x8000
+#define EVENTS		   (EVENT_TIMER | EVENT_GLOBAL | EVENT_POWER_BUTTON | EVENT_SLEEP_BUTTON | EVENT_RTC)
 
 #define CONTROL_SCI_ENABLE 0x0001
 #define CONTROL_SLEEP_TYPE 0x1c00
-#define CONTROL_SLEEP      0x2000
-#define CONTROL_KEPT       (0x0002 | CONTROL_SLEEP_TYPE) /* bus master reload */
+#define CONTROL_SLEEP	   0x2000
+#define CONTROL_KEPT	   (0x0002 | CONTROL_SLEEP_TYPE) /* bus master reload */
 
 struct acpi_pm {
 	struct device dev;
@@ -140,7 +140,7 @@ static void put_byte(uint16_t *value, uint16_t offset, uint8_t byte, uint16_t ma
 
 static void clear_bits(uint16_t *value, uint16_t offset, uint8_t byte)
 {
-	*value &= (uint16_t)~(byte << (offset & 1) * 8);
+	*value &= (uint16_t) ~(byte << (offset & 1) * 8);
 }
 
 static void write_control(struct acpi_pm *pm, uint16_t offset, uint8_t byte)
@@ -221,11 +221,13 @@ static int pm_rebuild(struct device *dev)
 static const struct pio_range pm_pio[] = {
 	{.base = PC_PORT_PM, .count = PC_PM_BYTES, .read = pm_read, .write = pm_write}, {}};
 
-static const struct state_field pm_state[] = {
-	STATE_FIELD(1, struct acpi_pm, status),     STATE_FIELD(2, struct acpi_pm, enable),
-	STATE_FIELD(3, struct acpi_pm, control),    STATE_FIELD(4, struct acpi_pm, gpe_status),
-	STATE_FIELD(5, struct acpi_pm, gpe_enable), STATE_FIELD(6, struct acpi_pm, timer_half),
-	{}};
+static const struct state_field pm_state[] = {STATE_FIELD(1, struct acpi_pm, status),
+					      STATE_FIELD(2, struct acpi_pm, enable),
+					      STATE_FIELD(3, struct acpi_pm, control),
+					      STATE_FIELD(4, struct acpi_pm, gpe_status),
+					      STATE_FIELD(5, struct acpi_pm, gpe_enable),
+					      STATE_FIELD(6, struct acpi_pm, timer_half),
+					      {}};
 
 const struct device_class acpi_pm_class = {
 	.name = "acpi-pm",

@@ -34,7 +34,7 @@ static void sleeping_powers_off_only_with_type_5(void **state)
 		unsigned int power_offs;
 		uint16_t status;
 	} cases[] = {
-		{0x1401, 0, 0},      /* type without enable */
+		{0x1401, 0, 0},	     /* type without enable */
 		{0x2001, 0, 0x8000}, /* no such state: wakes at once */
 		{0x3401, 1, 0},
 	};

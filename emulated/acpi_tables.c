@@ -18,7 +18,7 @@
 #include "aml.h"
 #include "pc.h"
 
-#define OEM_ID       "MULION"
+#define OEM_ID	     "MULION"
 #define OEM_TABLE_ID "MULLION "
 #define CREATOR_ID   "MULN"
 
@@ -61,8 +61,8 @@ static void *reserve(struct layout *layout, size_t bytes, uint32_t *ret_address)
 	return memset(layout->buffer + at, 0, bytes);
 }
 
-static void fill_header(struct acpi_header *header, const char signature[static 4], uint8_t revision,
-			size_t length)
+static void fill_header(struct acpi_header *header, const char signature[static 4],
+			uint8_t revision, size_t length)
 {
 	memcpy(header->signature, signature, 4);
 	header->length = (uint32_t)length;
@@ -93,7 +93,10 @@ struct legacy_device {
 };
 
 static const struct legacy_device legacy_devices[] = {
-	{"PIC_", "PNP0000", {{PC_PORT_PIC_MASTER, 2}, {PC_PORT_PIC_SLAVE, 2}, {PC_PORT_PIC_ELCR, 2}}, 2},
+	{"PIC_",
+	 "PNP0000",
+	 {{PC_PORT_PIC_MASTER, 2}, {PC_PORT_PIC_SLAVE, 2}, {PC_PORT_PIC_ELCR, 2}},
+	 2},
 	{"TIMR", "PNP0100", {{PC_PORT_PIT, 4}}, PC_GSI_PIT},
 	{"SPKR", "PNP0800", {{PC_PORT_SYSTEM_B, 1}}, -1},
 	{"RTC_", "PNP0B00", {{PC_PORT_RTC, 2}}, PC_GSI_RTC},
@@ -135,7 +138,7 @@ static void write_pci_root(struct aml *aml)
 	aml_end(aml, package);
 }
 
-/* What is on the motherboard and described by tables only, so that nothing is placed over it. */
+/* What is on the motherboard without a device of its own; the MADT speaks for the IOAPIC. */
 static void write_motherboard(struct aml *aml)
 {
 	struct aml_package package = aml_begin_device(aml, "MBRD");
@@ -144,7 +147,6 @@ static void write_motherboard(struct aml *aml)
 	aml_name_eisa_id(aml, "_HID", "PNP0C02");
 	resources = aml_begin_resources(aml);
 	aml_io(aml, PC_PORT_PM, PC_PM_BYTES);
-	aml_fixed_memory(aml, PC_IOAPIC_GPA, PC_IOAPIC_BYTES);
 	aml_fixed_memory(aml, PC_LAPIC_GPA, PAGE_BYTES);
 	aml_end_resources(aml, resources);
 	aml_end(aml, package);
@@ -241,7 +243,8 @@ static void write_fadt(struct layout *layout, struct addresses *at)
 		return;
 	fill_header(&fadt->header, "FACP", 6, sizeof(*fadt));
 	fadt->minor_revision = 4;
-	fadt->facs = at->facs; /* below 4 GiB: the specification wants X_FIRMWARE_CTRL to be 0 then */
+	fadt->facs =
+		at->facs; /* below 4 GiB: the specification wants X_FIRMWARE_CTRL to be 0 then */
 	fadt->dsdt = at->dsdt;
 	fadt->x_dsdt = at->dsdt;
 	fadt->preferred_pm_profile = ACPI_PM_PROFILE_ENTERPRISE_SERVER;
@@ -264,7 +267,8 @@ struct madt_rest {
 } __attribute__((packed));
 
 static const struct madt_rest madt_rest = {
-	.ioapic = {ACPI_MADT_IOAPIC, sizeof(madt_rest.ioapic), PC_IOAPIC_ID, .address = PC_IOAPIC_GPA},
+	.ioapic = {ACPI_MADT_IOAPIC, sizeof(madt_rest.ioapic), PC_IOAPIC_ID,
+		   .address = PC_IOAPIC_GPA},
 	.timer = {ACPI_MADT_OVERRIDE, sizeof(madt_rest.timer), .source = PC_GSI_PIT,
 		  .gsi = PC_PIT_IOAPIC_PIN},
 	.sci = {ACPI_MADT_OVERRIDE, sizeof(madt_rest.sci), .source = PC_GSI_SCI, .gsi = PC_GSI_SCI,

@@ -117,10 +117,10 @@ static void the_madt_lists_processors_and_overrides(void **state)
 {
 	static const unsigned int vp_counts[] = {1, 4, 64};
 	static const uint8_t rest[] = {
-		1, 12, 64, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0, /* IOAPIC */
-		2, 10, 0, 0, 2, 0, 0, 0, 0, 0,              /* IRQ 0 is pin 2 */
-		2, 10, 0, 9, 9, 0, 0, 0, 0x0d, 0,           /* SCI: level, active high */
-		4, 6, 0xff, 0, 0, 1,                        /* NMI on LINT1 */
+		1, 12, 64,   0, 0, 0, 0xc0, 0xfe, 0,	0, 0, 0, /* IOAPIC */
+		2, 10, 0,    0, 2, 0, 0,    0,	  0,	0,	 /* IRQ 0 is pin 2 */
+		2, 10, 0,    9, 9, 0, 0,    0,	  0x0d, 0,	 /* SCI: level, active high */
+		4, 6,  0xff, 0, 0, 1,				 /* NMI on LINT1 */
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(vp_counts); i++) {
@@ -131,7 +131,8 @@ static void the_madt_lists_processors_and_overrides(void **state)
 		madt = find_table("APIC");
 		entry = (uint8_t *)(madt + 1);
 		for (unsigned int vp = 0; vp < vp_counts[i]; vp++, entry += 8)
-			assert_memory_equal(entry, ((uint8_t[8]){0, 8, (uint8_t)vp, (uint8_t)vp, 1}), 8);
+			assert_memory_equal(entry,
+					    ((uint8_t[8]){0, 8, (uint8_t)vp, (uint8_t)vp, 1}), 8);
 		assert_memory_equal(entry, rest, sizeof(rest));
 		assert_int_equal(entry + sizeof(rest) - (uint8_t *)madt, madt->header.length);
 	}
@@ -146,7 +147,8 @@ static void too_small_a_buffer_is_refused_and_never_overrun(void **state)
 		uint8_t *small = malloc((size_t)bytes + 1);
 
 		small[bytes] = 0x5a;
-		assert_int_equal(acpi_tables_write(&config, small, (size_t)bytes, PC_ACPI_GPA), -ENOSPC);
+		assert_int_equal(acpi_tables_write(&config, small, (size_t)bytes, PC_ACPI_GPA),
+				 -ENOSPC);
 		assert_int_equal(small[bytes], 0x5a);
 		free(small);
 	}

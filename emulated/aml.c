@@ -8,36 +8,36 @@
 
 #include <string.h>
 
-#define OP_ZERO    0x00
-#define OP_ONE     0x01
-#define OP_NAME    0x08
-#define OP_BYTE    0x0a
-#define OP_WORD    0x0b
+#define OP_ZERO	   0x00
+#define OP_ONE	   0x01
+#define OP_NAME	   0x08
+#define OP_BYTE	   0x0a
+#define OP_WORD	   0x0b
 #define OP_DWORD   0x0c
 #define OP_STRING  0x0d
 #define OP_QWORD   0x0e
 #define OP_SCOPE   0x10
 #define OP_BUFFER  0x11
 #define OP_PACKAGE 0x12
-#define OP_EXT     0x5b
+#define OP_EXT	   0x5b
 #define OP_DEVICE  0x82
 
 #define LENGTH_BYTES 3
 
-/* Resource descriptors: tag and length of small ones in one byte, large ones with a 16-bit length */
-#define RESOURCE_IRQ      0x22 /* two bytes follow: a mask */
-#define RESOURCE_IO       0x47
-#define RESOURCE_END      0x79
+/* Resource descriptors: small ones have tag and length in one byte, large ones a 16-bit length */
+#define RESOURCE_IRQ	  0x22 /* two bytes follow: a mask */
+#define RESOURCE_IO	  0x47
+#define RESOURCE_END	  0x79
 #define RESOURCE_MEMORY32 0x86
-#define RESOURCE_DWORD    0x87
-#define RESOURCE_WORD     0x88
-#define WINDOW_MEMORY     0
-#define WINDOW_IO         1
-#define WINDOW_BUS        2
-#define WINDOW_FIXED      0x0c /* minimum and maximum are fixed; producer, positive decode */
-#define IO_DECODE_16      1
-#define IO_ENTIRE_RANGE   3
-#define MEMORY_WRITABLE   1    /* not cacheable */
+#define RESOURCE_DWORD	  0x87
+#define RESOURCE_WORD	  0x88
+#define WINDOW_MEMORY	  0
+#define WINDOW_IO	  1
+#define WINDOW_BUS	  2
+#define WINDOW_FIXED	  0x0c /* minimum and maximum are fixed; producer, positive decode */
+#define IO_DECODE_16	  1
+#define IO_ENTIRE_RANGE	  3
+#define MEMORY_WRITABLE	  1 /* not cacheable */
 
 void aml_bytes(struct aml *aml, const void *bytes, size_t count)
 {
@@ -235,7 +235,7 @@ void aml_fixed_memory(struct aml *aml, uint32_t base, uint32_t bytes)
 	aml_le(aml, bytes, 4);
 }
 
-/* An address space descriptor: granularity, first, last, translation, length of @width bytes each. */
+/* An address space descriptor: granularity, first, last, translation, length, @width bytes each */
 static void window(struct aml *aml, uint8_t tag, uint8_t type, uint8_t type_flags, uint64_t first,
 		   uint64_t last, size_t width)
 {

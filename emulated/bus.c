@@ -237,7 +237,8 @@ static uint32_t pio_read(const struct pio_claim *claim, uint16_t port, unsigned 
 	return claim->range->read(claim->dev, port - claim->range->base, bytes) & ones(bytes);
 }
 
-static void pio_write(const struct pio_claim *claim, uint16_t port, unsigned int bytes, uint32_t value)
+static void pio_write(const struct pio_claim *claim, uint16_t port, unsigned int bytes,
+		      uint32_t value)
 {
 	if (claim->dev && claim->range->write)
 		claim->range->write(claim->dev, port - claim->range->base, bytes,
@@ -475,7 +476,7 @@ int device_timer_new(struct device *dev, void (*expired)(struct device *dev),
 
 void chipset_timer_arm(struct chipset_timer *timer, uint64_t deadline_ns)
 {
-	/* No timer is needed further ahead than this, and the sum with the epoch cannot overflow. */
+	/* Nobody needs one further ahead, and the sum with the epoch cannot overflow. */
 	const uint64_t furthest_ns = UINT64_MAX / 4;
 
 	deadline_ns = MIN(deadline_ns, furthest_ns);

@@ -17,7 +17,7 @@
 #include "loop.h"
 #include "partition.h"
 
-/* What the guest asked the machine to do. Called with the chipset lock held, mostly on a VP thread. */
+/* What the guest asked the machine to do. Called with the chipset lock held, on a VP thread. */
 struct chipset_events {
 	void (*power_off)(void *ctx);
 	void (*reset)(void *ctx); /* the caller stops the VPs, then calls chipset_reset() */
@@ -78,7 +78,8 @@ void chipset_unlock(struct chipset *chipset);
 void chipset_stop_clock(struct chipset *chipset);
 void chipset_start_clock(struct chipset *chipset);
 
-/* UTC in ns since 1970 comes from @utc_ns instead of the host's clock; for tests. Before chipset_add(). */
+/* UTC in ns since 1970 comes from @utc_ns instead of the host's clock; for tests. Before
+ * chipset_add(). */
 void chipset_set_utc_source(struct chipset *chipset, uint64_t (*utc_ns)(void));
 
 /*

@@ -8,9 +8,9 @@
 
 #include "bus.h"
 
-#define CHIPSET_MAX_DEVICES     32
-#define CHIPSET_MAX_CLAIMS      64 /* at most 256: an index is a byte */
-#define CHIPSET_MAX_MMIO        8
+#define CHIPSET_MAX_DEVICES	32
+#define CHIPSET_MAX_CLAIMS	64 /* at most 256: an index is a byte */
+#define CHIPSET_MAX_MMIO	8
 #define CHIPSET_MAX_CONTROLLERS 4
 
 struct chipset_timer {

@@ -34,7 +34,8 @@ static uint64_t probe_mmio_read(struct device *dev, uint64_t offset, unsigned in
 	return offset;
 }
 
-static void probe_mmio_write(struct device *dev, uint64_t offset, unsigned int bytes, uint64_t value)
+static void probe_mmio_write(struct device *dev, uint64_t offset, unsigned int bytes,
+			     uint64_t value)
 {
 	((struct probe *)dev)->accesses++;
 }
@@ -57,9 +58,11 @@ static void probe_reset(struct device *dev)
 static const struct device_class wide_class = {
 	.name = "wide",
 	.size = sizeof(struct probe),
-	.pio = (const struct pio_range[]){{.base = 0x100, .count = 4, .read = probe_read, .write = probe_write},
-					  {.base = 0xfffe, .count = 2, .read = probe_read},
-					  {}},
+	.pio =
+		(const struct pio_range[]){
+			{.base = 0x100, .count = 4, .read = probe_read, .write = probe_write},
+			{.base = 0xfffe, .count = 2, .read = probe_read},
+			{}},
 	.mmio = (const struct mmio_range[]){{.base = 0xd0000000,
 					     .bytes = 0x100,
 					     .read = probe_mmio_read,
@@ -71,14 +74,19 @@ static const struct device_class wide_class = {
 static const struct device_class narrow_class = {
 	.name = "narrow",
 	.size = sizeof(struct probe),
-	.pio = (const struct pio_range[]){{.base = 0x104, .count = 4, .width = 1, .read = probe_read,
+	.pio = (const struct pio_range[]){{.base = 0x104,
+					   .count = 4,
+					   .width = 1,
+					   .read = probe_read,
 					   .write = probe_write},
 					  {}},
 };
 static const struct device_class overlapping_class = {
 	.name = "overlapping",
 	.size = sizeof(struct probe),
-	.pio = (const struct pio_range[]){{.base = 0x200, .count = 4}, {.base = 0x107, .count = 1}, {}},
+	.pio = (const struct pio_range[]){{.base = 0x200, .count = 4},
+					  {.base = 0x107, .count = 1},
+					  {}},
 	.create = probe_create,
 };
 static const struct device_class overlapping_memory_class = {
@@ -97,9 +105,11 @@ static struct pair pair_new(void)
 {
 	struct pair pair = {fixture_new()};
 
-	assert_int_equal(chipset_add(pair.f->chipset, &wide_class, NULL, (struct device **)&pair.wide), 0);
 	assert_int_equal(
-		chipset_add(pair.f->chipset, &narrow_class, NULL, (struct device **)&pair.narrow), 0);
+		chipset_add(pair.f->chipset, &wide_class, NULL, (struct device **)&pair.wide), 0);
+	assert_int_equal(
+		chipset_add(pair.f->chipset, &narrow_class, NULL, (struct device **)&pair.narrow),
+		0);
 	return pair;
 }
 
@@ -112,12 +122,12 @@ static void accesses_are_split_as_their_devices_need(void **state)
 		uint32_t value;
 		unsigned int wide, narrow;
 	} cases[] = {
-		{0x100, 1, 0xd0, 1, 0},       {0x100, 2, 0xc0d0, 1, 0},
-		{0x100, 4, 0xa0b0c0d0, 1, 0}, {0x102, 2, 0xc0d2, 1, 0},
-		{0x102, 4, 0xd1d0c0d2, 1, 2}, {0x103, 2, 0xd0d3, 1, 1},
-		{0x104, 4, 0xd3d2d1d0, 0, 4}, {0x101, 4, 0xd0d3c0d1, 2, 1},
-		{0x0ff, 2, 0xd0ff, 1, 0},     {0x107, 4, 0xffffffd3, 0, 1},
-		{0x500, 4, 0xffffffff, 0, 0}, {0x500, 1, 0xff, 0, 0},
+		{0x100, 1, 0xd0, 1, 0},	       {0x100, 2, 0xc0d0, 1, 0},
+		{0x100, 4, 0xa0b0c0d0, 1, 0},  {0x102, 2, 0xc0d2, 1, 0},
+		{0x102, 4, 0xd1d0c0d2, 1, 2},  {0x103, 2, 0xd0d3, 1, 1},
+		{0x104, 4, 0xd3d2d1d0, 0, 4},  {0x101, 4, 0xd0d3c0d1, 2, 1},
+		{0x0ff, 2, 0xd0ff, 1, 0},      {0x107, 4, 0xffffffd3, 0, 1},
+		{0x500, 4, 0xffffffff, 0, 0},  {0x500, 1, 0xff, 0, 0},
 		{0xffff, 4, 0xffffffd1, 1, 0},
 	};
 
@@ -154,8 +164,9 @@ static void memory_outside_or_across_ranges_is_unclaimed(void **state)
 		unsigned int bytes;
 		uint64_t value;
 	} cases[] = {
-		{0xd0000000, 8, 0},           {0xd00000f8, 8, 0xf8},       {0xd00000f9, 8, UINT64_MAX},
-		{0xcfffffff, 2, UINT64_MAX},  {0xd0000100, 1, UINT64_MAX}, {0xd00000ff, 1, 0xff},
+		{0xd0000000, 8, 0},	     {0xd00000f8, 8, 0xf8},
+		{0xd00000f9, 8, UINT64_MAX}, {0xcfffffff, 2, UINT64_MAX},
+		{0xd0000100, 1, UINT64_MAX}, {0xd00000ff, 1, 0xff},
 		{UINT64_MAX, 1, UINT64_MAX},
 	};
 	struct pair pair = pair_new();
@@ -173,7 +184,8 @@ static void a_device_that_cannot_be_added_leaves_nothing_behind(void **state)
 	struct pair pair = pair_new();
 
 	assert_int_equal(chipset_add(pair.f->chipset, &overlapping_class, NULL, NULL), -EEXIST);
-	assert_int_equal(chipset_add(pair.f->chipset, &overlapping_memory_class, NULL, NULL), -EEXIST);
+	assert_int_equal(chipset_add(pair.f->chipset, &overlapping_memory_class, NULL, NULL),
+			 -EEXIST);
 	outb(pair.f, 0x200, 1); /* ASan: nobody is called */
 	assert_int_equal(inb(pair.f, 0x200), 0xff);
 	assert_int_equal(inb(pair.f, 0x107), 0xd3);
@@ -182,7 +194,8 @@ static void a_device_that_cannot_be_added_leaves_nothing_behind(void **state)
 
 static void too_many_devices_are_refused(void **state)
 {
-	static const struct device_class bare_class = {.name = "bare", .size = sizeof(struct device)};
+	static const struct device_class bare_class = {.name = "bare",
+						       .size = sizeof(struct device)};
 	struct fixture *f = fixture_new();
 	unsigned int count = 0;
 

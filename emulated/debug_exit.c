@@ -12,7 +12,8 @@ struct debug_exit {
 	struct pio_range pio;
 };
 
-static void debug_exit_write(struct device *dev, uint16_t offset, unsigned int bytes, uint32_t value)
+static void debug_exit_write(struct device *dev, uint16_t offset, unsigned int bytes,
+			     uint32_t value)
 {
 	if (offset == 0)
 		device_request_debug_exit(dev, value);

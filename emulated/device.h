@@ -45,13 +45,13 @@ struct state_field {
 
 struct device_class {
 	const char *name;
-	size_t size;                   /* of the device's whole struct */
+	size_t size;		       /* of the device's whole struct */
 	const struct pio_range *pio;   /* ends with count == 0; NULL for none */
 	const struct mmio_range *mmio; /* ends with bytes == 0; NULL for none */
 	const struct state_field *state;
 	int (*create)(struct device *dev, const void *config); /* 0 or -errno */
-	void (*reset)(struct device *dev);                     /* power-on state */
-	int (*rebuild)(struct device *dev);                    /* after restore; -EINVAL: state impossible */
+	void (*reset)(struct device *dev);		       /* power-on state */
+	int (*rebuild)(struct device *dev); /* after restore; -EINVAL: state impossible */
 	void (*destroy)(struct device *dev);
 };
 

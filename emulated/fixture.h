@@ -20,7 +20,7 @@
 
 /* 2024-02-29 12:34:56.000 UTC, a Thursday, when the fixture's clock shows 0. */
 #define FIXTURE_UTC_SECONDS 1709210096u
-#define FIXTURE_MSIS        256
+#define FIXTURE_MSIS	    256
 
 struct fixture {
 	struct partition *part;
@@ -66,7 +66,7 @@ unsigned int fixture_timers_armed(void);
 
 uint32_t in(struct fixture *fixture, uint16_t port, unsigned int bytes);
 void out(struct fixture *fixture, uint16_t port, unsigned int bytes, uint32_t value);
-#define inb(fixture, port)         in(fixture, port, 1)
+#define inb(fixture, port)	   in(fixture, port, 1)
 #define outb(fixture, port, value) out(fixture, port, 1, value)
 uint64_t mmio_read(struct fixture *fixture, gpa_t gpa, unsigned int bytes);
 void mmio_write(struct fixture *fixture, gpa_t gpa, unsigned int bytes, uint64_t value);

@@ -21,33 +21,33 @@
 
 #define REG_SELECT 0x00
 #define REG_WINDOW 0x10
-#define REG_EOI    0x40
+#define REG_EOI	   0x40
 
-#define INDEX_ID          0x00
-#define INDEX_VERSION     0x01
+#define INDEX_ID	  0x00
+#define INDEX_VERSION	  0x01
 #define INDEX_ARBITRATION 0x02
 #define INDEX_REDIRECTION 0x10
 
 #define IOAPIC_VERSION 0x20
 
-#define ENTRY_VECTOR      0xffull
-#define ENTRY_DELIVERY    0x700ull
-#define ENTRY_LOGICAL     BIT(11)
-#define ENTRY_STATUS      BIT(12)
-#define ENTRY_POLARITY    BIT(13)
+#define ENTRY_VECTOR	  0xffull
+#define ENTRY_DELIVERY	  0x700ull
+#define ENTRY_LOGICAL	  BIT(11)
+#define ENTRY_STATUS	  BIT(12)
+#define ENTRY_POLARITY	  BIT(13)
 #define ENTRY_REMOTE_IRR  BIT(14)
-#define ENTRY_LEVEL       BIT(15)
-#define ENTRY_MASKED      BIT(16)
+#define ENTRY_LEVEL	  BIT(15)
+#define ENTRY_MASKED	  BIT(16)
 #define ENTRY_DESTINATION (0xffull << 56)
 #define ENTRY_WRITABLE                                                                             \
 	(ENTRY_VECTOR | ENTRY_DELIVERY | ENTRY_LOGICAL | ENTRY_POLARITY | ENTRY_LEVEL |            \
 	 ENTRY_MASKED | ENTRY_DESTINATION)
 
-#define MSI_ADDRESS           0xfee00000u
+#define MSI_ADDRESS	      0xfee00000u
 #define MSI_ADDRESS_LOGICAL   BIT(2)
 #define MSI_DESTINATION_SHIFT 12
-#define MSI_DATA_ASSERT       BIT(14)
-#define MSI_DATA_LEVEL        BIT(15)
+#define MSI_DATA_ASSERT	      BIT(14)
+#define MSI_DATA_LEVEL	      BIT(15)
 
 struct ioapic {
 	struct device dev;
@@ -211,8 +211,8 @@ static void ioapic_write(struct device *dev, uint64_t offset, unsigned int bytes
 
 static int ioapic_create(struct device *dev, const void *config)
 {
-	static const struct irq_controller controller = {
-		.set_line = ioapic_set_line, .eoi = ioapic_eoi};
+	static const struct irq_controller controller = {.set_line = ioapic_set_line,
+							 .eoi = ioapic_eoi};
 
 	return device_be_irq_controller(dev, &controller);
 }
@@ -252,9 +252,11 @@ static const struct mmio_range ioapic_mmio[] = {{.base = PC_IOAPIC_GPA,
 						 .write = ioapic_write},
 						{}};
 
-static const struct state_field ioapic_state[] = {
-	STATE_FIELD(1, struct ioapic, entry), STATE_FIELD(2, struct ioapic, lines),
-	STATE_FIELD(3, struct ioapic, id), STATE_FIELD(4, struct ioapic, index), {}};
+static const struct state_field ioapic_state[] = {STATE_FIELD(1, struct ioapic, entry),
+						  STATE_FIELD(2, struct ioapic, lines),
+						  STATE_FIELD(3, struct ioapic, id),
+						  STATE_FIELD(4, struct ioapic, index),
+						  {}};
 
 const struct device_class ioapic_class = {
 	.name = "ioapic",

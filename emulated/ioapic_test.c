@@ -62,10 +62,10 @@ static void an_edge_becomes_one_message(void **state)
 		uint32_t address, data;
 	} cases[] = {
 		{0x0051, 0, 0xfee00000, 0x0051},
-		{0x0151, 3, 0xfee03000, 0x0151},  /* lowest priority */
+		{0x0151, 3, 0xfee03000, 0x0151},    /* lowest priority */
 		{0x0871, 0x0f, 0xfee0f004, 0x0071}, /* logical */
 		{0x0400, 0xff, 0xfeeff000, 0x0400}, /* NMI, everybody */
-		{0x2031, 1, 0xfee01000, 0x0031},  /* active low: no matter */
+		{0x2031, 1, 0xfee01000, 0x0031},    /* active low: no matter */
 	};
 	struct fixture *f = *state;
 

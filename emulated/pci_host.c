@@ -12,10 +12,10 @@
 
 #include "pc.h"
 
-#define ADDRESS_ENABLE   BIT(31)
+#define ADDRESS_ENABLE	 BIT(31)
 #define ADDRESS_FUNCTION 0x00ffff00u /* bus, device, function */
 #define ADDRESS_REGISTER 0x000000fcu
-#define ADDRESS_KEPT     ((uint32_t)ADDRESS_ENABLE | ADDRESS_FUNCTION | ADDRESS_REGISTER)
+#define ADDRESS_KEPT	 ((uint32_t)ADDRESS_ENABLE | ADDRESS_FUNCTION | ADDRESS_REGISTER)
 
 #define RESET_OFFSET  (PC_PORT_RESET - PC_PORT_PCI_ADDRESS)
 #define RESET_TRIGGER 0x04 /* its rise resets */
@@ -33,16 +33,17 @@ struct pci_host {
 static const struct {
 	uint8_t at, value, writable;
 } bridge_registers[] = {
-	{0x00, 0x86, 0}, {0x01, 0x80, 0}, /* vendor: Intel */
-	{0x02, 0x92, 0}, {0x03, 0x71, 0}, /* device: 82443BX without AGP */
-	{0x04, 0x06, 0}, {0x05, 0x00, 1}, /* command: memory, master; SERR# enable */
-	{0x06, 0x00, 0}, {0x07, 0x02, 0}, /* status: medium DEVSEL */
-	{0x08, 0x03, 0},                  /* revision */
-	{0x0a, 0x00, 0}, {0x0b, 0x06, 0}, /* class: host bridge */
-	{0x0d, 0x00, 0xf8},               /* latency timer */
-	{0x59, 0x00, 0xf0}, {0x5a, 0x00, 0xff}, {0x5b, 0x00, 0xff}, {0x5c, 0x00, 0xff}, /* PAM: kept, */
+	{0x00, 0x86, 0},    {0x01, 0x80, 0}, /* vendor: Intel */
+	{0x02, 0x92, 0},    {0x03, 0x71, 0}, /* device: 82443BX without AGP */
+	{0x04, 0x06, 0},    {0x05, 0x00, 1}, /* command: memory, master; SERR# enable */
+	{0x06, 0x00, 0},    {0x07, 0x02, 0}, /* status: medium DEVSEL */
+	{0x08, 0x03, 0},		     /* revision */
+	{0x0a, 0x00, 0},    {0x0b, 0x06, 0}, /* class: host bridge */
+	{0x0d, 0x00, 0xf8},		     /* latency timer */
+	{0x59, 0x00, 0xf0}, {0x5a, 0x00, 0xff}, {0x5b, 0x00, 0xff},
+	{0x5c, 0x00, 0xff},					    /* PAM: kept, */
 	{0x5d, 0x00, 0xff}, {0x5e, 0x00, 0xff}, {0x5f, 0x00, 0xff}, /* memory is always RAM */
-	{0x72, 0x02, 0x78},               /* SMRAM */
+	{0x72, 0x02, 0x78},					    /* SMRAM */
 };
 
 static struct pci_host *to_host(struct device *dev)
@@ -154,9 +155,10 @@ static const struct pio_range pci_host_pio[] = {
 	{.base = PC_PORT_PCI_DATA, .count = 4, .read = data_read, .write = data_write},
 	{}};
 
-static const struct state_field pci_host_state[] = {
-	STATE_FIELD(1, struct pci_host, address), STATE_FIELD(2, struct pci_host, reset_control),
-	STATE_FIELD(3, struct pci_host, config), {}};
+static const struct state_field pci_host_state[] = {STATE_FIELD(1, struct pci_host, address),
+						    STATE_FIELD(2, struct pci_host, reset_control),
+						    STATE_FIELD(3, struct pci_host, config),
+						    {}};
 
 const struct device_class pci_host_class = {
 	.name = "pci-host",

@@ -4,9 +4,10 @@
 #include "fixture.h"
 
 #define ADDRESS 0xcf8
-#define DATA    0xcfc
+#define DATA	0xcfc
 
-static uint32_t config_read(struct fixture *f, uint32_t address, unsigned int offset, unsigned int bytes)
+static uint32_t config_read(struct fixture *f, uint32_t address, unsigned int offset,
+			    unsigned int bytes)
 {
 	out(f, ADDRESS, 4, 0x80000000u | address);
 	return in(f, (uint16_t)(DATA + offset), bytes);
@@ -31,16 +32,18 @@ static void only_the_host_bridge_answers(void **state)
 		uint8_t offset, bytes;
 		uint32_t value;
 	} cases[] = {
-		{0x000000, 0, 4, 0x71928086}, {0x000000, 0, 2, 0x8086}, {0x000000, 2, 2, 0x7192},
-		{0x000000, 3, 1, 0x71},       {0x000008, 0, 4, 0x06000003},
-		{0x000008, 2, 2, 0x0600},     {0x00000c, 2, 1, 0x00},   {0x00003c, 0, 4, 0},
+		{0x000000, 0, 4, 0x71928086}, {0x000000, 0, 2, 0x8086},
+		{0x000000, 2, 2, 0x7192},     {0x000000, 3, 1, 0x71},
+		{0x000008, 0, 4, 0x06000003}, {0x000008, 2, 2, 0x0600},
+		{0x00000c, 2, 1, 0x00},	      {0x00003c, 0, 4, 0},
 		{0x000100, 0, 4, 0xffffffff}, {0x000800, 0, 4, 0xffffffff},
 		{0x00f800, 0, 2, 0xffff},     {0x010000, 0, 4, 0xffffffff},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
-		assert_int_equal(config_read(*state, cases[i].address, cases[i].offset, cases[i].bytes),
-				 cases[i].value);
+		assert_int_equal(
+			config_read(*state, cases[i].address, cases[i].offset, cases[i].bytes),
+			cases[i].value);
 	out(*state, ADDRESS, 4, 0); /* not enabled */
 	assert_int_equal(in(*state, DATA, 4), 0xffffffff);
 }

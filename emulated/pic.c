@@ -23,12 +23,12 @@ enum { MASTER, SLAVE };
 #define CASCADE_LINE  2
 #define SPURIOUS_LINE 7
 
-#define ICW1          0x10 /* A0 = 0: this bit makes it ICW1 */
+#define ICW1	      0x10 /* A0 = 0: this bit makes it ICW1 */
 #define ICW1_NEEDS_4  0x01
 #define ICW1_SINGLE   0x02
 #define ICW4_AUTO_EOI 0x02
 #define ICW4_NESTED   0x10 /* special fully nested mode */
-#define OCW3          0x08 /* A0 = 0, not ICW1: this bit makes it OCW3, else OCW2 */
+#define OCW3	      0x08 /* A0 = 0, not ICW1: this bit makes it OCW3, else OCW2 */
 #define OCW3_READ_ISR 0x01
 #define OCW3_READ     0x02
 #define OCW3_POLL     0x04
@@ -37,15 +37,15 @@ enum { MASTER, SLAVE };
 
 /* The state of one 8259A; bytes only, as it is saved whole. */
 struct pic_chip {
-	uint8_t lines;   /* inputs now */
+	uint8_t lines; /* inputs now */
 	uint8_t irr, isr, imr;
 	uint8_t vector_base;
-	uint8_t lowest;  /* the line with the lowest priority; 7 unless rotated */
-	uint8_t elcr;    /* lines that are level-triggered */
+	uint8_t lowest; /* the line with the lowest priority; 7 unless rotated */
+	uint8_t elcr;	/* lines that are level-triggered */
 	uint8_t next_icw;
 	uint8_t needs_icw4, single;
 	uint8_t auto_eoi, rotate_on_auto_eoi;
-	uint8_t nested;  /* special fully nested mode */
+	uint8_t nested; /* special fully nested mode */
 	uint8_t special_mask;
 	uint8_t reads_isr, poll;
 };
@@ -228,9 +228,7 @@ static void write_odd(struct pic_chip *chip, uint8_t value)
 		chip->vector_base = value & 0xf8;
 		chip->next_icw = !chip->single ? 3 : chip->needs_icw4 ? 4 : 0;
 		break;
-	case 3: /* who is cascaded where: wired */
-		chip->next_icw = chip->needs_icw4 ? 4 : 0;
-		break;
+	case 3: /* who is cascaded where: wired */ chip->next_icw = chip->needs_icw4 ? 4 : 0; break;
 	case 4:
 		chip->auto_eoi = (value & ICW4_AUTO_EOI) != 0;
 		chip->nested = (value & ICW4_NESTED) != 0;
@@ -324,8 +322,8 @@ static void elcr_write(struct device *dev, uint16_t offset, unsigned int bytes, 
 
 static int pic_create(struct device *dev, const void *config)
 {
-	static const struct irq_controller controller = {
-		.set_line = pic_set_line, .acknowledge = pic_acknowledge};
+	static const struct irq_controller controller = {.set_line = pic_set_line,
+							 .acknowledge = pic_acknowledge};
 
 	return device_be_irq_controller(dev, &controller);
 }
@@ -335,8 +333,8 @@ static void pic_reset(struct device *dev)
 	struct pic *pic = to_pic(dev);
 
 	for (unsigned int i = 0; i < 2; i++)
-		pic->chip[i] = (struct pic_chip){
-			.lines = pic->chip[i].lines, .imr = 0xff, .lowest = 7};
+		pic->chip[i] =
+			(struct pic_chip){.lines = pic->chip[i].lines, .imr = 0xff, .lowest = 7};
 	/* Without this a stale output of the slave would hide its next edge. */
 	pic->chip[MASTER].lines &= ~(1u << CASCADE_LINE);
 	pic_update(pic);
@@ -359,8 +357,16 @@ static int pic_rebuild(struct device *dev)
 }
 
 static const struct pio_range pic_pio[] = {
-	{.base = PC_PORT_PIC_MASTER, .count = 2, .width = 1, .read = master_read, .write = master_write},
-	{.base = PC_PORT_PIC_SLAVE, .count = 2, .width = 1, .read = slave_read, .write = slave_write},
+	{.base = PC_PORT_PIC_MASTER,
+	 .count = 2,
+	 .width = 1,
+	 .read = master_read,
+	 .write = master_write},
+	{.base = PC_PORT_PIC_SLAVE,
+	 .count = 2,
+	 .width = 1,
+	 .read = slave_read,
+	 .write = slave_write},
 	{.base = PC_PORT_PIC_ELCR, .count = 2, .width = 1, .read = elcr_read, .write = elcr_write},
 	{}};
 

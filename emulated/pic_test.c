@@ -220,7 +220,8 @@ static void ocw2_commands_do_what_the_data_sheet_says(void **state)
 		for (unsigned int irq = 0; irq < 8; irq++)
 			pulse(f, irq);
 		pulse(f, 12);
-		assert_int_equal(acknowledge(f), cases[i].first == 2 ? 0x3c : 0x30 + cases[i].first);
+		assert_int_equal(acknowledge(f),
+				 cases[i].first == 2 ? 0x3c : 0x30 + cases[i].first);
 	}
 }
 

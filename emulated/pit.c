@@ -22,10 +22,10 @@
 
 #include "pc.h"
 
-#define NS_PER_SECOND  1000000000u
-#define BACKLOG_NS     50000000u
-#define MIN_EDGE_NS    100000u
-#define REFRESH_NS     15085u /* half a period of the refresh toggle: every 18 clocks */
+#define NS_PER_SECOND 1000000000u
+#define BACKLOG_NS    50000000u
+#define MIN_EDGE_NS   100000u
+#define REFRESH_NS    15085u /* half a period of the refresh toggle: every 18 clocks */
 
 enum counter_state { STOPPED, COUNTING, HELD };
 enum access { ACCESS_LATCH, ACCESS_LOW, ACCESS_HIGH, ACCESS_BOTH };
@@ -34,10 +34,10 @@ enum access { ACCESS_LATCH, ACCESS_LOW, ACCESS_HIGH, ACCESS_BOTH };
 struct counter {
 	uint64_t start_ns;   /* COUNTING: when the value was the count */
 	uint64_t held_ticks; /* HELD: clocks counted so far */
-	uint64_t edges;      /* rising edges made of channel 0 since start_ns */
-	uint32_t count;      /* 1..65536 input clocks */
+	uint64_t edges;	     /* rising edges made of channel 0 since start_ns */
+	uint32_t count;	     /* 1..65536 input clocks */
 	uint8_t state;
-	uint8_t mode;        /* 0..5 */
+	uint8_t mode; /* 0..5 */
 	uint8_t access;
 	uint8_t bcd;
 	uint8_t gate;
@@ -46,7 +46,7 @@ struct counter {
 	uint8_t written_low; /* low byte, waiting for the high one */
 	uint8_t latches;     /* bytes of a latched count still to be read */
 	uint8_t status_latched, status;
-	uint8_t null_count;  /* a count was written but is not in the counter yet */
+	uint8_t null_count; /* a count was written but is not in the counter yet */
 	uint16_t latch;
 	uint8_t zero[6];
 };
@@ -151,9 +151,7 @@ static bool counter_output(const struct pit *pit, const struct counter *counter)
 	case 0:
 	case 1: return ticks >= counter->count;
 	case 2: return counter->state == HELD || ticks % counter->count != counter->count - 1;
-	case 3:
-		return counter->state == HELD ||
-		       ticks % counter->count < (counter->count + 1) / 2;
+	case 3: return counter->state == HELD || ticks % counter->count < (counter->count + 1) / 2;
 	default: return ticks != counter->count; /* low for one clock */
 	}
 }
@@ -456,9 +454,11 @@ static const struct pio_range pit_pio[] = {
 	{.base = PC_PORT_SYSTEM_B, .count = 1, .read = system_b_read, .write = system_b_write},
 	{}};
 
-static const struct state_field pit_state[] = {
-	STATE_FIELD(1, struct pit, counter[0]), STATE_FIELD(2, struct pit, counter[1]),
-	STATE_FIELD(3, struct pit, counter[2]), STATE_FIELD(4, struct pit, speaker), {}};
+static const struct state_field pit_state[] = {STATE_FIELD(1, struct pit, counter[0]),
+					       STATE_FIELD(2, struct pit, counter[1]),
+					       STATE_FIELD(3, struct pit, counter[2]),
+					       STATE_FIELD(4, struct pit, speaker),
+					       {}};
 
 const struct device_class pit_class = {
 	.name = "pit",

@@ -6,7 +6,7 @@
 #include "pit.h"
 
 #define CONTROL 0x43
-#define PORT_B  0x61
+#define PORT_B	0x61
 
 /* The clock at @ticks after now, to within a tick. */
 static void advance_ticks(uint64_t ticks)
@@ -53,23 +53,38 @@ static void unmask_irq(struct fixture *f)
 
 static void each_mode_counts_and_drives_its_output(void **state)
 {
-	/* Mode, ticks since the start with a count of 1000 (the gate was low and rose), value, OUT */
+	/* Mode, ticks since the gate rose with a count of 1000, value, OUT */
 	static const struct {
 		uint8_t mode;
 		uint32_t ticks;
 		uint16_t value;
 		bool out;
 	} cases[] = {
-		{0, 0, 1000, false},  {0, 999, 1, false},    {0, 1000, 0, true},
-		{0, 1001, 65535, true}, {0, 66536 + 100, 65436, true},
-		{1, 0, 1000, false},  {1, 999, 1, false},    {1, 1000, 0, true},
-		{2, 0, 1000, true},   {2, 998, 2, true},     {2, 999, 1, false},
-		{2, 1000, 1000, true}, {2, 2999, 1, false},
-		{3, 0, 1000, true},   {3, 499, 2, true},     {3, 500, 1000, false},
-		{3, 999, 2, false},   {3, 1000, 1000, true},
-		{4, 0, 1000, true},   {4, 999, 1, true},     {4, 1000, 0, false},
+		{0, 0, 1000, false},
+		{0, 999, 1, false},
+		{0, 1000, 0, true},
+		{0, 1001, 65535, true},
+		{0, 66536 + 100, 65436, true},
+		{1, 0, 1000, false},
+		{1, 999, 1, false},
+		{1, 1000, 0, true},
+		{2, 0, 1000, true},
+		{2, 998, 2, true},
+		{2, 999, 1, false},
+		{2, 1000, 1000, true},
+		{2, 2999, 1, false},
+		{3, 0, 1000, true},
+		{3, 499, 2, true},
+		{3, 500, 1000, false},
+		{3, 999, 2, false},
+		{3, 1000, 1000, true},
+		{4, 0, 1000, true},
+		{4, 999, 1, true},
+		{4, 1000, 0, false},
 		{4, 1001, 65535, true},
-		{5, 0, 1000, true},   {5, 1000, 0, false},   {5, 1001, 65535, true},
+		{5, 0, 1000, true},
+		{5, 1000, 0, false},
+		{5, 1001, 65535, true},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {

@@ -17,36 +17,48 @@
 
 #include "pc.h"
 
-#define NS_PER_SECOND   1000000000u
+#define NS_PER_SECOND	1000000000u
 #define SECONDS_PER_DAY 86400u
-#define LAST_YEAR       2261 /* nanoseconds since 1970 fit a signed 64-bit number until 2262 */
-#define LAST_SECOND     9214646399ull /* of that year */
+#define LAST_YEAR	2261 /* nanoseconds since 1970 fit a signed 64-bit number until 2262 */
+#define LAST_SECOND	9214646399ull /* of that year */
 
 /* The update cycle before each second: flagged for 244 us, then 1984 us long. */
 #define UPDATE_NS (1984000u + 244000u)
 
 enum {
-	REG_SECOND, REG_SECOND_ALARM, REG_MINUTE, REG_MINUTE_ALARM, REG_HOUR, REG_HOUR_ALARM,
-	REG_WEEKDAY, REG_DAY, REG_MONTH, REG_YEAR, REG_A, REG_B, REG_C, REG_D,
+	REG_SECOND,
+	REG_SECOND_ALARM,
+	REG_MINUTE,
+	REG_MINUTE_ALARM,
+	REG_HOUR,
+	REG_HOUR_ALARM,
+	REG_WEEKDAY,
+	REG_DAY,
+	REG_MONTH,
+	REG_YEAR,
+	REG_A,
+	REG_B,
+	REG_C,
+	REG_D,
 	REG_CENTURY = 0x32
 };
-#define A_UIP         0x80
+#define A_UIP	      0x80
 #define A_DIVIDER     0x70
 #define A_DIVIDER_RUN 0x20
-#define A_RATE        0x0f
-#define B_SET         0x80
-#define B_PIE         0x40
-#define B_AIE         0x20
-#define B_UIE         0x10
+#define A_RATE	      0x0f
+#define B_SET	      0x80
+#define B_PIE	      0x40
+#define B_AIE	      0x20
+#define B_UIE	      0x10
 #define B_BINARY      0x04
 #define B_24_HOURS    0x02
-#define C_IRQF        0x80
-#define C_PF          0x40
-#define C_AF          0x20
-#define C_UF          0x10
+#define C_IRQF	      0x80
+#define C_PF	      0x40
+#define C_AF	      0x20
+#define C_UF	      0x10
 #define C_EVENTS      (C_PF | C_AF | C_UF) /* the same bits as their enables in B */
-#define D_VALID       0x80
-#define HOUR_PM       0x80
+#define D_VALID	      0x80
+#define HOUR_PM	      0x80
 #define ALARM_ANY     0xc0 /* both bits set: matches all */
 
 struct rtc {
@@ -56,8 +68,8 @@ struct rtc {
 	/* state */
 	uint8_t cmos[128]; /* the time's registers are current only while B_SET */
 	uint8_t index;
-	int64_t offset_ns;  /* guest time - host UTC */
-	uint64_t seen_ns;   /* guest time up to which events are in register C */
+	int64_t offset_ns; /* guest time - host UTC */
+	uint64_t seen_ns;  /* guest time up to which events are in register C */
 };
 
 struct moment {
@@ -85,7 +97,9 @@ static struct moment moment_of(uint64_t seconds)
 	uint64_t doe = z % 146097, yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
 	uint64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), m = (5 * doy + 2) / 153;
 	struct moment t = {
-		.second = seconds % 60, .minute = seconds / 60 % 60, .hour = seconds / 3600 % 24,
+		.second = seconds % 60,
+		.minute = seconds / 60 % 60,
+		.hour = seconds / 3600 % 24,
 		.weekday = (unsigned int)((days + 4) % 7 + 1),
 		.day = (unsigned int)(doy - (153 * m + 2) / 5 + 1),
 		.month = (unsigned int)(m < 10 ? m + 3 : m - 9),
@@ -459,9 +473,11 @@ static int rtc_rebuild(struct device *dev)
 static const struct pio_range rtc_pio[] = {
 	{.base = PC_PORT_RTC, .count = 2, .width = 1, .read = rtc_read, .write = rtc_write}, {}};
 
-static const struct state_field rtc_state[] = {
-	STATE_FIELD(1, struct rtc, cmos), STATE_FIELD(2, struct rtc, index),
-	STATE_FIELD(3, struct rtc, offset_ns), STATE_FIELD(4, struct rtc, seen_ns), {}};
+static const struct state_field rtc_state[] = {STATE_FIELD(1, struct rtc, cmos),
+					       STATE_FIELD(2, struct rtc, index),
+					       STATE_FIELD(3, struct rtc, offset_ns),
+					       STATE_FIELD(4, struct rtc, seen_ns),
+					       {}};
 
 const struct device_class rtc_class = {
 	.name = "rtc",

@@ -68,8 +68,8 @@ static uint32_t instance_of(const struct chipset *chipset, const struct device *
 
 static uint8_t *put_section(uint8_t *at, const struct chipset *chipset, const struct device *dev)
 {
-	struct stream_section section = {
-		.instance = instance_of(chipset, dev), .bytes = (uint32_t)section_bytes(dev)};
+	struct stream_section section = {.instance = instance_of(chipset, dev),
+					 .bytes = (uint32_t)section_bytes(dev)};
 
 	assert(strlen(dev->class->name) < sizeof(section.name));
 	memcpy(section.name, dev->class->name, strlen(dev->class->name));
@@ -136,7 +136,8 @@ static bool take(struct reader *reader, void *ret, size_t count)
 	return true;
 }
 
-static struct device *find_device(const struct chipset *chipset, const struct stream_section *section)
+static struct device *find_device(const struct chipset *chipset,
+				  const struct stream_section *section)
 {
 	for (size_t i = 0; i < chipset->device_count; i++) {
 		struct device *dev = chipset->devices[i];
@@ -164,7 +165,8 @@ static int restore_field(struct device *dev, struct reader *reader, uint64_t *se
 	if (dev->class->state[i].bytes != header.bytes || (*seen & BIT(i)))
 		return -EINVAL;
 	*seen |= BIT(i);
-	return take(reader, (uint8_t *)dev + dev->class->state[i].offset, header.bytes) ? 0 : -EINVAL;
+	return take(reader, (uint8_t *)dev + dev->class->state[i].offset, header.bytes) ? 0
+											: -EINVAL;
 }
 
 static int restore_section(struct chipset *chipset, struct reader *reader,

@@ -19,17 +19,43 @@ static void guest_runs(struct fixture *f)
 		uint8_t value;
 	} writes[] = {
 		/* PIC */
-		{0x20, 0x11}, {0x21, 0x30}, {0x21, 0x04}, {0x21, 0x01}, {0x21, 0xaa},
-		{0xa0, 0x11}, {0xa1, 0x38}, {0xa1, 0x02}, {0xa1, 0x03}, {0xa1, 0x55}, {0x4d1, 0x0e},
+		{0x20, 0x11},
+		{0x21, 0x30},
+		{0x21, 0x04},
+		{0x21, 0x01},
+		{0x21, 0xaa},
+		{0xa0, 0x11},
+		{0xa1, 0x38},
+		{0xa1, 0x02},
+		{0xa1, 0x03},
+		{0xa1, 0x55},
+		{0x4d1, 0x0e},
 		/* PIT */
-		{0x43, 0x34}, {0x40, 0xa9}, {0x40, 0x12}, {0x61, 0x01}, {0x43, 0xb0}, {0x42, 0xff},
-		{0x42, 0x7f}, {0x43, 0x80},
+		{0x43, 0x34},
+		{0x40, 0xa9},
+		{0x40, 0x12},
+		{0x61, 0x01},
+		{0x43, 0xb0},
+		{0x42, 0xff},
+		{0x42, 0x7f},
+		{0x43, 0x80},
 		/* RTC */
-		{0x70, 0x0b}, {0x71, 0x52}, {0x70, 0x40}, {0x71, 0x99}, {0x70, 0x09}, {0x71, 0x42},
+		{0x70, 0x0b},
+		{0x71, 0x52},
+		{0x70, 0x40},
+		{0x71, 0x99},
+		{0x70, 0x09},
+		{0x71, 0x42},
 		/* UART */
-		{0x3fa, 0x81}, {0x3fb, 0x03}, {0x3fc, 0x0b}, {0x3f9, 0x05}, {0x3ff, 0x77},
+		{0x3fa, 0x81},
+		{0x3fb, 0x03},
+		{0x3fc, 0x0b},
+		{0x3f9, 0x05},
+		{0x3ff, 0x77},
 		/* PM, PCI */
-		{0x603, 0x01}, {0x60e, 0x81}, {0xcf9, 0x02},
+		{0x603, 0x01},
+		{0x60e, 0x81},
+		{0xcf9, 0x02},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(writes); i++)
@@ -38,7 +64,8 @@ static void guest_runs(struct fixture *f)
 	out(f, 0xcfc, 4, 0x33333333);
 	for (unsigned int i = 0; i < 48; i++) {
 		mmio_write(f, PC_IOAPIC_GPA, 4, 0x10 + i);
-		mmio_write(f, PC_IOAPIC_GPA + 0x10, 4, i & 1 ? i << 24 : (i & 8) << 12 | (0x30 + i));
+		mmio_write(f, PC_IOAPIC_GPA + 0x10, 4,
+			   i & 1 ? i << 24 : (i & 8) << 12 | (0x30 + i));
 	}
 	uart_receive(f->pc.com1, (const uint8_t *)"input", 5);
 	pc_press_power_button(&f->pc);
@@ -85,7 +112,8 @@ static void the_golden_sample_restores_to_the_same_machine(void **state)
 	chipset_stop_clock(((struct fixture *)*state)->chipset);
 	/* The RTC counts on with the host; let the host's clock be what it was. */
 	fixture_set_utc_ns((uint64_t)FIXTURE_UTC_SECONDS * 1000000000u + 12345678);
-	assert_int_equal(chipset_restore(((struct fixture *)*state)->chipset, golden, golden_count), 0);
+	assert_int_equal(chipset_restore(((struct fixture *)*state)->chipset, golden, golden_count),
+			 0);
 	assert_int_equal(save(*state, &bytes), golden_count);
 	assert_memory_equal(bytes, golden, golden_count);
 	assert_int_equal(inb(*state, 0x3ff), 0x77);
@@ -155,11 +183,11 @@ static void damaged_structure_is_refused(void **state)
 		uint8_t value;
 		int result;
 	} cases[] = {
-		{0, 'm', -EINVAL},        {8, 2, -ENOTSUP},       {12, 6, -EINVAL},
-		{12, 8, -EINVAL},         {15, 0x80, -EINVAL},    {23, 0x7f, -EINVAL},
-		{24, 'q', -EINVAL},       {24 + 4, 'x', -EINVAL}, {24 + 16, 1, -EINVAL},
-		{24 + 20, 1, -EINVAL},    {24 + 23, 1, -EINVAL},  {48, 9, -ENOTSUP},
-		{48, 2, -EINVAL},         {50, 1, -EINVAL},       {52, 15, -EINVAL},
+		{0, 'm', -EINVAL},     {8, 2, -ENOTSUP},       {12, 6, -EINVAL},
+		{12, 8, -EINVAL},      {15, 0x80, -EINVAL},    {23, 0x7f, -EINVAL},
+		{24, 'q', -EINVAL},    {24 + 4, 'x', -EINVAL}, {24 + 16, 1, -EINVAL},
+		{24 + 20, 1, -EINVAL}, {24 + 23, 1, -EINVAL},  {48, 9, -ENOTSUP},
+		{48, 2, -EINVAL},      {50, 1, -EINVAL},       {52, 15, -EINVAL},
 	};
 	uint8_t golden[8192];
 	size_t count = read_golden(golden);
@@ -170,8 +198,9 @@ static void damaged_structure_is_refused(void **state)
 		memcpy(damaged, golden, count);
 		damaged[cases[i].at] = cases[i].value;
 		change_something(*state);
-		assert_int_equal(chipset_restore(((struct fixture *)*state)->chipset, damaged, count),
-				 cases[i].result);
+		assert_int_equal(
+			chipset_restore(((struct fixture *)*state)->chipset, damaged, count),
+			cases[i].result);
 		assert_nothing_restored(*state);
 	}
 }
@@ -207,7 +236,8 @@ static int write_sample(const char *path)
 	size_t count;
 
 	guest_runs(f);
-	if (!file || chipset_save(f->chipset, &bytes, &count) < 0 || fwrite(bytes, count, 1, file) != 1)
+	if (!file || chipset_save(f->chipset, &bytes, &count) < 0 ||
+	    fwrite(bytes, count, 1, file) != 1)
 		return 1;
 	free(bytes);
 	fixture_free(f);

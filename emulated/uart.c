@@ -42,16 +42,16 @@ enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_S
 #define IIR_TIMEOUT  0x0c
 #define IIR_FIFOS    0xc0
 
-#define FCR_ENABLE   0x01
-#define FCR_CLEAR_RX 0x02
-#define FCR_CLEAR_TX 0x04
+#define FCR_ENABLE	  0x01
+#define FCR_CLEAR_RX	  0x02
+#define FCR_CLEAR_TX	  0x04
 #define FCR_TRIGGER_SHIFT 6
 
 #define LCR_BREAK 0x40
 #define LCR_DLAB  0x80
 
-#define MCR_DTR  0x01
-#define MCR_RTS  0x02
+#define MCR_DTR	 0x01
+#define MCR_RTS	 0x02
 #define MCR_OUT1 0x04
 #define MCR_OUT2 0x08
 #define MCR_LOOP 0x10
@@ -65,7 +65,7 @@ enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_S
 
 #define MSR_CTS 0x10
 #define MSR_DSR 0x20
-#define MSR_RI  0x40
+#define MSR_RI	0x40
 #define MSR_DCD 0x80
 
 struct uart {
@@ -79,9 +79,9 @@ struct uart {
 	/* state */
 	uint8_t ier, fcr, lcr, mcr, scratch;
 	uint8_t divisor[2];
-	uint8_t errors;       /* LSR bits 1-4 */
-	uint8_t modem_deltas; /* MSR bits 0-3 */
-	uint8_t modem;        /* MSR bits 4-7 */
+	uint8_t errors;		/* LSR bits 1-4 */
+	uint8_t modem_deltas;	/* MSR bits 0-3 */
+	uint8_t modem;		/* MSR bits 4-7 */
 	uint8_t thre_interrupt; /* THR became empty and nobody has heard yet */
 	uint8_t rx[FIFO_BYTES], rx_break[FIFO_BYTES]; /* rx_break: that byte was a break */
 	uint8_t rx_count;
@@ -454,20 +454,13 @@ static void uart_destroy(struct device *dev)
 }
 
 static const struct state_field uart_state[] = {
-	STATE_FIELD(1, struct uart, ier),
-	STATE_FIELD(2, struct uart, fcr),
-	STATE_FIELD(3, struct uart, lcr),
-	STATE_FIELD(4, struct uart, mcr),
-	STATE_FIELD(5, struct uart, scratch),
-	STATE_FIELD(6, struct uart, divisor),
-	STATE_FIELD(7, struct uart, errors),
-	STATE_FIELD(8, struct uart, modem_deltas),
-	STATE_FIELD(9, struct uart, modem),
-	STATE_FIELD(10, struct uart, thre_interrupt),
-	STATE_FIELD(11, struct uart, rx),
-	STATE_FIELD(12, struct uart, rx_break),
-	STATE_FIELD(13, struct uart, rx_count),
-	{}};
+	STATE_FIELD(1, struct uart, ier),	STATE_FIELD(2, struct uart, fcr),
+	STATE_FIELD(3, struct uart, lcr),	STATE_FIELD(4, struct uart, mcr),
+	STATE_FIELD(5, struct uart, scratch),	STATE_FIELD(6, struct uart, divisor),
+	STATE_FIELD(7, struct uart, errors),	STATE_FIELD(8, struct uart, modem_deltas),
+	STATE_FIELD(9, struct uart, modem),	STATE_FIELD(10, struct uart, thre_interrupt),
+	STATE_FIELD(11, struct uart, rx),	STATE_FIELD(12, struct uart, rx_break),
+	STATE_FIELD(13, struct uart, rx_count), {}};
 
 const struct device_class uart_class = {
 	.name = "uart",

@@ -25,7 +25,7 @@ struct uart_backend {
 };
 
 struct uart_config {
-	uint16_t port;               /* of the first of eight registers */
+	uint16_t port; /* of the first of eight registers */
 	unsigned int gsi;
 	struct uart_backend backend; /* write NULL: nothing connected, output vanishes */
 };
@@ -45,7 +45,7 @@ void uart_output_ready(struct device *dev);
 /* uart_flush() - offer all output held back so far to the backend now (end of the run). */
 void uart_flush(struct device *dev);
 
-/* uart_break() - a break condition on the line (magic SysRq). Takes the chipset lock. Any thread. */
+/* uart_break() - a break on the line (magic SysRq). Takes the chipset lock. Any thread. */
 void uart_break(struct device *dev);
 
 #endif

@@ -13,9 +13,9 @@ struct acpi_rsdp {
 	char signature[8]; /* "RSD PTR " */
 	uint8_t checksum;  /* of the first 20 bytes */
 	char oem_id[6];
-	uint8_t revision;  /* 2 */
+	uint8_t revision; /* 2 */
 	le32 rsdt_address;
-	le32 length;       /* 36 */
+	le32 length; /* 36 */
 	le64 xsdt_address;
 	uint8_t extended_checksum; /* of all bytes */
 	uint8_t reserved[3];
@@ -108,19 +108,19 @@ WIRE_AT(struct acpi_fadt, sleep_control, 244);
 
 /* acpi_fadt.boot_flags */
 #define ACPI_BOOT_LEGACY_DEVICES BIT(0)
-#define ACPI_BOOT_8042           BIT(1)
-#define ACPI_BOOT_NO_VGA         BIT(2)
-#define ACPI_BOOT_NO_MSI         BIT(3)
-#define ACPI_BOOT_NO_ASPM        BIT(4)
-#define ACPI_BOOT_NO_CMOS_RTC    BIT(5)
+#define ACPI_BOOT_8042		 BIT(1)
+#define ACPI_BOOT_NO_VGA	 BIT(2)
+#define ACPI_BOOT_NO_MSI	 BIT(3)
+#define ACPI_BOOT_NO_ASPM	 BIT(4)
+#define ACPI_BOOT_NO_CMOS_RTC	 BIT(5)
 
 /* acpi_fadt.flags */
-#define ACPI_FADT_WBINVD          BIT(0)
-#define ACPI_FADT_C1              BIT(2)
+#define ACPI_FADT_WBINVD	  BIT(0)
+#define ACPI_FADT_C1		  BIT(2)
 #define ACPI_FADT_NO_POWER_BUTTON BIT(4) /* not as fixed hardware */
 #define ACPI_FADT_NO_SLEEP_BUTTON BIT(5)
-#define ACPI_FADT_RTC_NOT_FIXED   BIT(6)
-#define ACPI_FADT_TIMER_32        BIT(8)
+#define ACPI_FADT_RTC_NOT_FIXED	  BIT(6)
+#define ACPI_FADT_TIMER_32	  BIT(8)
 #define ACPI_FADT_RESET_REGISTER  BIT(10)
 
 /* MADT: this, then entries that begin with type and length */
@@ -174,6 +174,6 @@ WIRE_SIZE(struct acpi_madt_lapic_nmi, 6);
 
 /* "MPS INTI" flags: 0 = as the bus has it */
 #define ACPI_INTI_ACTIVE_HIGH 0x1
-#define ACPI_INTI_LEVEL       0xc
+#define ACPI_INTI_LEVEL	      0xc
 
 #endif
