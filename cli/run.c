@@ -254,9 +254,10 @@ static int make_vm(struct session *session)
 static void blame_text(const struct session *session, enum vm_blame blame, char *text, size_t size)
 {
 	const struct run_options *options = session->options;
-	char memory[SIZE_TEXT_BYTES];
+	char memory[SIZE_TEXT_BYTES], port[SIZE_TEXT_BYTES];
 
 	size_format(options->memory_bytes, memory);
+	snprintf(port, sizeof(port), "%#llx", (unsigned long long)options->debug_exit.value);
 	const struct {
 		const char *option, *value;
 	} rows[] = {
@@ -266,7 +267,7 @@ static void blame_text(const struct session *session, enum vm_blame blame, char 
 		[BLAME_COMMAND_LINE] = {"--append", "STRING"},
 		[BLAME_MEMORY] = {"--memory", memory},
 		[BLAME_VP_COUNT] = {"--cpus", "N"},
-		[BLAME_DEBUG_EXIT] = {"--debug-exit", "PORT"},
+		[BLAME_DEBUG_EXIT] = {"--debug-exit", port},
 		[BLAME_ENGINE] = {"--accel", session->choice.engine->name},
 		[BLAME_HOST] = {"this host", ""},
 	};
