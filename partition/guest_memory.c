@@ -37,8 +37,8 @@ static uint8_t *reserve(uint64_t bytes)
 	uint64_t total = bytes + 2 * GUARD_BYTES;
 	uint8_t *start, *first;
 
-	start = mmap(NULL, total + HUGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		     -1, 0);
+	start = mmap(NULL, total + HUGE_BYTES, PROT_NONE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (start == MAP_FAILED)
 		return NULL;
 	first = (uint8_t *)ALIGN_UP((uintptr_t)start, HUGE_BYTES);
@@ -67,8 +67,8 @@ int guest_memory_new(uint64_t bytes, struct guest_memory *ret_memory)
 		return -ENOMEM;
 	}
 	*ret_memory = (struct guest_memory){.fd = fd, .base = base, .bytes = bytes};
-	if (mmap(base, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd, 0) ==
-	    MAP_FAILED) {
+	if (mmap(base, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, fd,
+		 0) == MAP_FAILED) {
 		guest_memory_free(ret_memory);
 		return -ENOMEM;
 	}

@@ -13,7 +13,7 @@
 
 #include "partition_internal.h"
 
-#define GPA_LIMIT     BIT(52) /* the architecture's largest physical address, plus one */
+#define GPA_LIMIT      BIT(52) /* the architecture's largest physical address, plus one */
 #define MAX_MSR_RANGES 16
 #define IOAPIC_PINS    24
 #define MAP_GPA_ALL    (MAP_GPA_READ | MAP_GPA_WRITE | MAP_GPA_EXECUTE | MAP_GPA_DIRTY)

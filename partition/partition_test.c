@@ -29,7 +29,8 @@ static void fake_destroy(struct partition *part)
 	free(part);
 }
 
-static int fake_map(struct partition *part, gpa_t gpa, uint64_t bytes, void *hva, unsigned int access)
+static int fake_map(struct partition *part, gpa_t gpa, uint64_t bytes, void *hva,
+		    unsigned int access)
 {
 	calls++;
 	return 0;
@@ -178,8 +179,10 @@ static void a_byte_to_the_hypercall_port_is_a_hypercall(void **state)
 		bool write;
 		enum vp_exit_reason reason;
 	} rows[] = {
-		{0xe5, 0xe5, 1, true, VP_EXIT_HYPERCALL}, {0xe5, 0xe5, 1, false, VP_EXIT_PIO},
-		{0xe5, 0xe5, 2, true, VP_EXIT_PIO},       {0xe5, 0xe4, 1, true, VP_EXIT_PIO},
+		{0xe5, 0xe5, 1, true, VP_EXIT_HYPERCALL},
+		{0xe5, 0xe5, 1, false, VP_EXIT_PIO},
+		{0xe5, 0xe5, 2, true, VP_EXIT_PIO},
+		{0xe5, 0xe4, 1, true, VP_EXIT_PIO},
 		{0, 0, 1, true, VP_EXIT_PIO},
 	};
 
@@ -226,9 +229,11 @@ static void doorbells_that_no_write_could_ring_are_refused(void **state)
 		{{.space = DOORBELL_PIO, .address = 0x60, .bytes = 3}, -EINVAL},
 		{{.space = DOORBELL_MMIO, .address = 0xd0000000, .bytes = 0}, 0},
 		{{.space = DOORBELL_MMIO, .address = 0xd0000000, .bytes = 8, .match = true}, 0},
-		{{.space = DOORBELL_MMIO, .address = 0xd0000000, .bytes = 0, .match = true}, -EINVAL},
+		{{.space = DOORBELL_MMIO, .address = 0xd0000000, .bytes = 0, .match = true},
+		 -EINVAL},
 		{{.space = DOORBELL_MMIO, .address = ~0ull, .bytes = 8}, -EINVAL},
-		{{.space = DOORBELL_MMIO, .address = 0xd0000000, .bytes = 4, .eventfd = -1}, -EINVAL},
+		{{.space = DOORBELL_MMIO, .address = 0xd0000000, .bytes = 4, .eventfd = -1},
+		 -EINVAL},
 	};
 	struct partition *part = fixture(0);
 
@@ -245,8 +250,8 @@ static void messages_go_to_the_local_apics_only(void **state)
 		uint64_t address;
 		int result;
 	} rows[] = {
-		{0xfee00000, 0}, {0xfeefffff, 0}, {0xfef00000, -EINVAL}, {0, -EINVAL},
-		{0x1fee00000, -EINVAL},
+		{0xfee00000, 0}, {0xfeefffff, 0},	 {0xfef00000, -EINVAL},
+		{0, -EINVAL},	 {0x1fee00000, -EINVAL},
 	};
 	struct partition *part = fixture(0);
 
@@ -277,16 +282,20 @@ static void exits_are_described_in_readable_lines(void **state)
 		struct vp_exit exit;
 		const char *text;
 	} rows[] = {
-		{{.reason = VP_EXIT_PIO, .pio = {.port = 0x3f8, .bytes = 1, .write = true, .data = 0x41}},
+		{{.reason = VP_EXIT_PIO,
+		  .pio = {.port = 0x3f8, .bytes = 1, .write = true, .data = 0x41}},
 		 "vp 3: pio write port 0x3f8, 1 bytes, 0x41"},
 		{{.reason = VP_EXIT_PIO, .pio = {.port = 0x3fd, .bytes = 1}},
 		 "vp 3: pio read port 0x3fd, 1 bytes"},
-		{{.reason = VP_EXIT_MMIO, .mmio = {.gpa = 0xfec00000, .bytes = 4, .write = true, .data = 1}},
+		{{.reason = VP_EXIT_MMIO,
+		  .mmio = {.gpa = 0xfec00000, .bytes = 4, .write = true, .data = 1}},
 		 "vp 3: mmio write 0xfec00000, 4 bytes, 0x1"},
-		{{.reason = VP_EXIT_MSR, .msr = {.index = 0x40000000}}, "vp 3: msr read 0x40000000"},
+		{{.reason = VP_EXIT_MSR, .msr = {.index = 0x40000000}},
+		 "vp 3: msr read 0x40000000"},
 		{{.reason = VP_EXIT_HYPERCALL}, "vp 3: hypercall"},
 		{{.reason = VP_EXIT_EOI, .eoi = {.vector = 0x31}}, "vp 3: end of interrupt 0x31"},
-		{{.reason = VP_EXIT_SHUTDOWN, .shutdown = {.rip = 0x1000, .vector = 14, .error = 2}},
+		{{.reason = VP_EXIT_SHUTDOWN,
+		  .shutdown = {.rip = 0x1000, .vector = 14, .error = 2}},
 		 "vp 3: shutdown at rip 0x1000, cr2 0, vector 0xe, error 0x2"},
 		{{.reason = VP_EXIT_CANCELLED}, "vp 3: cancelled"},
 		{{.reason = VP_EXIT_FAILED, .failed = {.why = "no reason", .rip = 1}},
@@ -296,7 +305,8 @@ static void exits_are_described_in_readable_lines(void **state)
 	char text[320];
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		assert_string_equal(describe_exit(&vp, &rows[i].exit, text, sizeof(text)), rows[i].text);
+		assert_string_equal(describe_exit(&vp, &rows[i].exit, text, sizeof(text)),
+				    rows[i].text);
 }
 
 int main(void)

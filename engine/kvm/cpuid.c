@@ -38,8 +38,9 @@ static const struct {
 	/* WAITPKG, shadow stacks, bus lock detection, ENQCMD, SGX_LC */
 	{0x7, 0, ECX, BIT(5) | BIT(7) | BIT(24) | BIT(29) | BIT(30)},
 	/* UINTR, IBT, AMX-BF16/TILE/INT8, SPEC_CTRL, STIBP, ARCH_CAPABILITIES, CORE_CAP., SSBD */
-	{0x7, 0, EDX, BIT(5) | BIT(20) | BIT(22) | BIT(24) | BIT(25) | BIT(26) | BIT(27) | BIT(29) |
-			      BIT(30) | BIT(31)},
+	{0x7, 0, EDX,
+	 BIT(5) | BIT(20) | BIT(22) | BIT(24) | BIT(25) | BIT(26) | BIT(27) | BIT(29) | BIT(30) |
+		 BIT(31)},
 	/* FRED, LKGS, WRMSRNS, AMX-FP16, HRESET, LAM */
 	{0x7, 1, EAX, BIT(17) | BIT(18) | BIT(19) | BIT(21) | BIT(22) | BIT(26)},
 	/* only x87, SSE, AVX, AVX-512 and PKRU are in 4096 bytes of standard XSAVE area */
@@ -51,16 +52,16 @@ static const struct {
 	/* SVM, IBS, performance counters, topology extensions */
 	{0x80000001, 0, ECX, BIT(2) | BIT(10) | BIT(22) | BIT(23) | BIT(24) | BIT(28)},
 	/* IBRS, STIBP, their always-on forms, SSBD */
-	{0x80000008, 0, EBX, BIT(14) | BIT(15) | BIT(16) | BIT(17) | BIT(18) | BIT(19) | BIT(24) |
-				     BIT(25)},
+	{0x80000008, 0, EBX,
+	 BIT(14) | BIT(15) | BIT(16) | BIT(17) | BIT(18) | BIT(19) | BIT(24) | BIT(25)},
 	{0x80000008, 0, ECX, 0xffffffff},
 };
 
 /* Leaves that are not offered at all, with all their subleaves. */
 static const uint32_t hidden_leaves[] = {
-	0xa,  0xb,  0xf,  0x10, 0x12, 0x14, 0x17, 0x18,	      0x1a,	  0x1b,
-	0x1c, 0x1d, 0x1e, 0x1f, 0x20, 0x24, 0x8000000a, 0x8000001b, 0x8000001c, 0x8000001e,
-	0x8000001f, 0x80000020, 0x80000022,
+	0xa,	    0xb,	0xf,	    0x10,	0x12,	    0x14,	0x17,	    0x18,
+	0x1a,	    0x1b,	0x1c,	    0x1d,	0x1e,	    0x1f,	0x20,	    0x24,
+	0x8000000a, 0x8000001b, 0x8000001c, 0x8000001e, 0x8000001f, 0x80000020, 0x80000022,
 };
 
 static bool leaf_is_hidden(uint32_t leaf)
@@ -82,8 +83,8 @@ static bool component_is_hidden(const struct kvm_cpuid_entry2 *entry)
 
 static void hide_bits(struct cpuid_leaf *leaf)
 {
-	uint32_t *regs[] = {[EAX] = &leaf->eax, [EBX] = &leaf->ebx, [ECX] = &leaf->ecx,
-			    [EDX] = &leaf->edx};
+	uint32_t *regs[] = {
+		[EAX] = &leaf->eax, [EBX] = &leaf->ebx, [ECX] = &leaf->ecx, [EDX] = &leaf->edx};
 
 	for (size_t i = 0; i < ARRAY_SIZE(hidden); i++)
 		if (hidden[i].leaf == leaf->leaf && hidden[i].subleaf == leaf->subleaf)
@@ -96,14 +97,18 @@ static struct cpuid_leaf offer(const struct kvm_cpuid_entry2 *entry, bool tsc_de
 		.leaf = entry->function,
 		.subleaf = entry->index,
 		.subleaf_matters = (entry->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) != 0,
-		.eax = entry->eax, .ebx = entry->ebx, .ecx = entry->ecx, .edx = entry->edx,
+		.eax = entry->eax,
+		.ebx = entry->ebx,
+		.ecx = entry->ecx,
+		.edx = entry->edx,
 	};
 
 	hide_bits(&leaf);
 	if (leaf.leaf == 1) {
-		/* Older kernels leave these to user space; both come with the kernel's local APIC. */
+		/* Older kernels leave these to user space; both come with the kernel's local APIC.
+		 */
 		leaf.ecx |= BIT(21) | (tsc_deadline ? BIT(24) : 0);
-		leaf.ecx |= BIT(31); /* a hypervisor is present */
+		leaf.ecx |= BIT(31);  /* a hypervisor is present */
 		leaf.ecx &= ~BIT(27); /* OSXSAVE follows the guest's CR4 */
 	}
 	if (leaf.leaf == 7 && leaf.subleaf == 0)
@@ -168,9 +173,13 @@ int kvm_cpuid_from_config(const struct partition_config *config, struct kvm_cpui
 		const struct cpuid_leaf *leaf = &config->cpuid[i];
 
 		cpuid->entries[i] = (struct kvm_cpuid_entry2){
-			.function = leaf->leaf, .index = leaf->subleaf,
+			.function = leaf->leaf,
+			.index = leaf->subleaf,
 			.flags = leaf->subleaf_matters ? KVM_CPUID_FLAG_SIGNIFCANT_INDEX : 0,
-			.eax = leaf->eax, .ebx = leaf->ebx, .ecx = leaf->ecx, .edx = leaf->edx,
+			.eax = leaf->eax,
+			.ebx = leaf->ebx,
+			.ecx = leaf->ecx,
+			.edx = leaf->edx,
 		};
 	}
 	*ret_cpuid = cpuid;
@@ -180,16 +189,10 @@ int kvm_cpuid_from_config(const struct partition_config *config, struct kvm_cpui
 static void put_apic_id(struct kvm_cpuid_entry2 *entry, uint32_t apic_id)
 {
 	switch (entry->function) {
-	case 0x1:
-		entry->ebx = (entry->ebx & 0x00ffffff) | apic_id << 24;
-		break;
+	case 0x1: entry->ebx = (entry->ebx & 0x00ffffff) | apic_id << 24; break;
 	case 0xb:
-	case 0x1f:
-		entry->edx = apic_id;
-		break;
-	case 0x8000001e:
-		entry->eax = apic_id;
-		break;
+	case 0x1f: entry->edx = apic_id; break;
+	case 0x8000001e: entry->eax = apic_id; break;
 	}
 }
 

@@ -141,7 +141,8 @@ static int translate_shutdown(struct kvm_vp *vp, struct vp_exit *exit)
 	};
 	if (events.exception.injected || events.exception.pending) {
 		exit->shutdown.vector = events.exception.nr;
-		exit->shutdown.error = events.exception.has_error_code ? events.exception.error_code : 0;
+		exit->shutdown.error =
+			events.exception.has_error_code ? events.exception.error_code : 0;
 	}
 	return 1;
 }
@@ -221,17 +222,12 @@ void kvm_answer_exit(struct kvm_vp *vp, const struct vp_exit *exit)
 	struct kvm_run *run = vp->run;
 
 	switch (vp->answer) {
-	case ANSWER_NONE:
-		break;
+	case ANSWER_NONE: break;
 	case ANSWER_PIO:
 		memcpy(pio_element(run, vp->pio_done - 1), &exit->pio.data, run->io.size);
 		break;
-	case ANSWER_MMIO:
-		memcpy(run->mmio.data, &exit->mmio.data, sizeof(run->mmio.data));
-		break;
-	case ANSWER_MSR:
-		answer_msr(run, exit);
-		break;
+	case ANSWER_MMIO: memcpy(run->mmio.data, &exit->mmio.data, sizeof(run->mmio.data)); break;
+	case ANSWER_MSR: answer_msr(run, exit); break;
 	}
 	vp->answer = ANSWER_NONE;
 }

@@ -24,7 +24,7 @@
 #include "kvm_engine.h"
 #include "partition.h"
 
-#define KVM_DEVICE "/dev/kvm"
+#define KVM_DEVICE  "/dev/kvm"
 #define IOAPIC_PINS 24
 
 /* Exits counted by KVM_EXIT_* code; larger codes share the last counter. */
@@ -39,13 +39,13 @@ struct kvm_slot {
 struct kvm_partition {
 	struct partition part;
 	int kvm_fd, vm_fd;
-	size_t run_bytes; /* size of a VP's struct kvm_run mapping */
+	size_t run_bytes;     /* size of a VP's struct kvm_run mapping */
 	pthread_mutex_t lock; /* slots */
 	struct kvm_slot slots[PARTITION_MAX_SLOTS];
 	struct kvm_cpuid2 *cpuid; /* config.cpuid in KVM's form */
 	int (*acknowledge_extint)(void *ctx);
 	void *ctx;
-	_Atomic bool extint; /* level of the 8259's INTR line */
+	_Atomic bool extint;	   /* level of the 8259's INTR line */
 	_Atomic uint64_t messages; /* sent by KVM_SIGNAL_MSI */
 };
 
@@ -62,13 +62,18 @@ struct kvm_vp {
 	_Atomic pid_t runner; /* thread inside vp_run(), 0: none */
 
 	/* The VP thread's own */
-	bool io_incomplete;   /* KVM finishes the last exit's instruction at the next KVM_RUN */
-	enum { ANSWER_NONE, ANSWER_PIO, ANSWER_MMIO, ANSWER_MSR } answer; /* what the last exit asked for */
-	uint32_t pio_done;    /* elements of the current KVM_EXIT_IO already given out */
+	bool io_incomplete; /* KVM finishes the last exit's instruction at the next KVM_RUN */
+	enum {
+		ANSWER_NONE,
+		ANSWER_PIO,
+		ANSWER_MMIO,
+		ANSWER_MSR
+	} answer;	   /* what the last exit asked for */
+	uint32_t pio_done; /* elements of the current KVM_EXIT_IO already given out */
 	bool pio_active;
-	bool window_unknown;  /* run->ready_for_interrupt_injection is from before a change */
-	bool extint_wanted;   /* extint_waits() at the start of this turn of the loop */
-	int extint_vector;    /* acknowledged, but KVM did not take it yet; -1: none */
+	bool window_unknown; /* run->ready_for_interrupt_injection is from before a change */
+	bool extint_wanted;  /* extint_waits() at the start of this turn of the loop */
+	int extint_vector;   /* acknowledged, but KVM did not take it yet; -1: none */
 	uint64_t exits[KVM_EXIT_CODES];
 };
 

@@ -14,7 +14,10 @@
 
 #define MSR_FILTER_MAX_MSRS 0x3000u
 
-#define MSR(number, member) {number, offsetof(struct vp_state, member)}
+#define MSR(number, member)                                                                        \
+	{                                                                                          \
+		number, offsetof(struct vp_state, member)                                          \
+	}
 #define MSR_TSC_DEADLINE 0x6e0
 
 static const struct {

@@ -90,7 +90,8 @@ static void explain_open_failure(struct engine_probe *probe, int error)
 		       "no permission to open " KVM_DEVICE ": join the group that owns it (kvm)");
 	else if (error == ENOENT)
 		answer(probe, "no-device",
-		       "there is no " KVM_DEVICE ": the kvm module is not loaded, or not allowed here");
+		       "there is no " KVM_DEVICE
+		       ": the kvm module is not loaded, or not allowed here");
 	else
 		snprintf(probe->why, sizeof(probe->why), "%s cannot be opened: %s", KVM_DEVICE,
 			 strerror(error));
@@ -109,7 +110,8 @@ static void examine(struct engine_probe *probe, int kvm_fd)
 	missing = kvm_missing_capability(kvm_fd);
 	if (missing || ioctl(kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION) {
 		answer(probe, "old-kernel", "");
-		snprintf(probe->why, sizeof(probe->why), "this kernel's KVM lacks %s; Linux 5.10 has it",
+		snprintf(probe->why, sizeof(probe->why),
+			 "this kernel's KVM lacks %s; Linux 5.10 has it",
 			 missing ? missing : "API version 12");
 		return;
 	}

@@ -21,14 +21,17 @@
 
 /* --- general registers --- */
 
-#define GPR(number, member) {number, offsetof(struct kvm_regs, member)}
+#define GPR(number, member)                                                                        \
+	{                                                                                          \
+		number, offsetof(struct kvm_regs, member)                                          \
+	}
 static const struct {
 	enum vp_gpr number;
 	size_t offset;
 } gprs[] = {
 	GPR(VP_RAX, rax), GPR(VP_RCX, rcx), GPR(VP_RDX, rdx), GPR(VP_RBX, rbx),
 	GPR(VP_RSP, rsp), GPR(VP_RBP, rbp), GPR(VP_RSI, rsi), GPR(VP_RDI, rdi),
-	GPR(VP_R8, r8),   GPR(VP_R9, r9),   GPR(VP_R10, r10), GPR(VP_R11, r11),
+	GPR(VP_R8, r8),	  GPR(VP_R9, r9),   GPR(VP_R10, r10), GPR(VP_R11, r11),
 	GPR(VP_R12, r12), GPR(VP_R13, r13), GPR(VP_R14, r14), GPR(VP_R15, r15),
 };
 
@@ -97,7 +100,10 @@ static struct kvm_segment segment_to_kvm(const struct vp_segment *segment)
 	};
 }
 
-#define SEGMENT(number, member) {number, offsetof(struct kvm_sregs, member)}
+#define SEGMENT(number, member)                                                                    \
+	{                                                                                          \
+		number, offsetof(struct kvm_sregs, member)                                         \
+	}
 static const struct {
 	enum vp_segment_index number;
 	size_t offset;
@@ -176,7 +182,8 @@ static int set_debug(struct kvm_vp *vp, const struct vp_state *state)
 
 /* --- vector state --- */
 
-static_assert(VP_XSAVE_BYTES == sizeof(struct kvm_xsave), "KVM_GET_XSAVE's area is the portable one");
+static_assert(VP_XSAVE_BYTES == sizeof(struct kvm_xsave),
+	      "KVM_GET_XSAVE's area is the portable one");
 
 static int get_vectors(struct kvm_vp *vp, struct vp_state *state)
 {
@@ -219,15 +226,10 @@ static int get_activity(struct kvm_vp *vp, struct vp_state *state)
 	if (r < 0)
 		return r;
 	switch (mp.mp_state) {
-	case KVM_MP_STATE_HALTED:
-		state->activity = VP_HALTED;
-		break;
+	case KVM_MP_STATE_HALTED: state->activity = VP_HALTED; break;
 	case KVM_MP_STATE_UNINITIALIZED:
-	case KVM_MP_STATE_INIT_RECEIVED:
-		state->activity = VP_WAIT_FOR_SIPI;
-		break;
-	default:
-		state->activity = VP_RUNNING;
+	case KVM_MP_STATE_INIT_RECEIVED: state->activity = VP_WAIT_FOR_SIPI; break;
+	default: state->activity = VP_RUNNING;
 	}
 	return 0;
 }

@@ -19,7 +19,7 @@
 
 /* Three pages that Intel processors without "unrestricted guest" need; the place QEMU uses too. */
 #define IDENTITY_MAP_GPA 0xfeffc000ull
-#define TSS_GPA          0xfeffd000ul
+#define TSS_GPA		 0xfeffd000ul
 
 #define MSI_LEVEL_TRIGGERED BIT(15)
 
@@ -310,7 +310,8 @@ static uint64_t count_exits(struct partition *part, unsigned int code)
 
 	for (unsigned int i = 0; i < part->vp_count; i++)
 		if (part->vps[i])
-			sum += __atomic_load_n(&to_kvm_vp(part->vps[i])->exits[code], __ATOMIC_RELAXED);
+			sum += __atomic_load_n(&to_kvm_vp(part->vps[i])->exits[code],
+					       __ATOMIC_RELAXED);
 	return sum;
 }
 

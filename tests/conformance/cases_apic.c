@@ -212,14 +212,16 @@ bool case_nmi_wakes_with_interrupts_off(struct rig *rig)
 bool case_level_interrupts_report_their_end(struct rig *rig)
 {
 	const struct msi routes[] = {
-		{0}, {.address = MSI_ADDRESS, .data = 0x41 | MSI_LEVEL},
+		{0},
+		{.address = MSI_ADDRESS, .data = 0x41 | MSI_LEVEL},
 		{.address = MSI_ADDRESS, .data = 0x42},
 	};
 
 	TRY(rig_ok(rig, "partition_set_ioapic_routes",
 		   partition_set_ioapic_routes(rig->part, routes, ARRAY_SIZE(routes))));
 	TRY(rig_start(rig, 0, level));
-	TRY(rig_pio_write(rig, 0x80, 1, rig->exit[0].pio.data) || rig->exit[0].reason == VP_EXIT_PIO);
+	TRY(rig_pio_write(rig, 0x80, 1, rig->exit[0].pio.data) ||
+	    rig->exit[0].reason == VP_EXIT_PIO);
 	TRY(send_msi(rig, 0x41 | MSI_LEVEL));
 	TRY(rig_expect_reason(rig, 0, VP_EXIT_EOI));
 	TRY(EXPECT_EQ(rig, "vector", rig->exit[0].eoi.vector, 0x41));

@@ -79,10 +79,11 @@ static void fill_pattern(struct rig *rig, gpa_t at, unsigned int bytes)
 /* The host uses its own vector registers between exits. */
 static __attribute__((noinline)) void use_host_vectors(void)
 {
-	__asm__ volatile("pcmpeqd %%xmm0, %%xmm0\n pcmpeqd %%xmm1, %%xmm1\n pcmpeqd %%xmm7, %%xmm7\n"
-			 "pcmpeqd %%xmm8, %%xmm8\n pcmpeqd %%xmm15, %%xmm15\n"
-			 "fldz\n fstp %%st(0)\n" ::
-				 : "xmm0", "xmm1", "xmm7", "xmm8", "xmm15", "st");
+	__asm__ volatile(
+		"pcmpeqd %%xmm0, %%xmm0\n pcmpeqd %%xmm1, %%xmm1\n pcmpeqd %%xmm7, %%xmm7\n"
+		"pcmpeqd %%xmm8, %%xmm8\n pcmpeqd %%xmm15, %%xmm15\n"
+		"fldz\n fstp %%st(0)\n" ::
+			: "xmm0", "xmm1", "xmm7", "xmm8", "xmm15", "st");
 }
 
 static bool exits_with_host_vectors(struct rig *rig)

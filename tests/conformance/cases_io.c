@@ -158,7 +158,8 @@ bool case_accesses_across_pages_are_split(struct rig *rig)
 	TRY(EXPECT_EQ(rig, "sum across pages", rig_u64(rig, DATA_AT + 8), 0x44556678));
 	TRY(EXPECT_EQ(rig, "first page", rig_u32(rig, SPLIT_LOW + 0xffc), 0x66788800));
 	TRY(EXPECT_EQ(rig, "second page", rig_u32(rig, SPLIT_HIGH), 0x22334455));
-	TRY(EXPECT_EQ(rig, "across RAM and nothing", rig_u64(rig, DATA_AT + 16), 0xaabbccdd55667788));
+	TRY(EXPECT_EQ(rig, "across RAM and nothing", rig_u64(rig, DATA_AT + 16),
+		      0xaabbccdd55667788));
 	return EXPECT_EQ(rig, "RAM part", rig_u32(rig, SPLIT_HIGH + 0xffc), 0x55667788);
 }
 
@@ -292,15 +293,23 @@ bool case_doorbells_signal_without_an_exit(struct rig *rig)
 {
 	int fd[3];
 	struct doorbell bells[] = {
-		{.space = DOORBELL_PIO, .address = 0x700, .bytes = 2, .match = true, .value = 0x1234},
-		{.space = DOORBELL_MMIO, .address = MMIO_AT + 0x10, .bytes = 4, .match = true,
+		{.space = DOORBELL_PIO,
+		 .address = 0x700,
+		 .bytes = 2,
+		 .match = true,
+		 .value = 0x1234},
+		{.space = DOORBELL_MMIO,
+		 .address = MMIO_AT + 0x10,
+		 .bytes = 4,
+		 .match = true,
 		 .value = 0xcafe},
 		{.space = DOORBELL_MMIO, .address = MMIO_AT + 0x20},
 	};
 
 	for (unsigned int i = 0; i < 3; i++) {
 		fd[i] = bells[i].eventfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-		TRY(rig_ok(rig, "partition_add_doorbell", partition_add_doorbell(rig->part, &bells[i])));
+		TRY(rig_ok(rig, "partition_add_doorbell",
+			   partition_add_doorbell(rig->part, &bells[i])));
 	}
 	TRY(EXPECT_EQ(rig, "adding one twice", partition_add_doorbell(rig->part, &bells[0]),
 		      (uint64_t)-EEXIST));
@@ -314,7 +323,8 @@ bool case_doorbells_signal_without_an_exit(struct rig *rig)
 	TRY(rings(rig, "rings of the address", fd[1], 1));
 	TRY(rings(rig, "rings of any size", fd[2], 2));
 
-	TRY(rig_ok(rig, "partition_remove_doorbell", partition_remove_doorbell(rig->part, &bells[0])));
+	TRY(rig_ok(rig, "partition_remove_doorbell",
+		   partition_remove_doorbell(rig->part, &bells[0])));
 	TRY(rig_start(rig, 0, doorbell));
 	return rig_pio_write(rig, 0x700, 2, 0x1234);
 }
@@ -331,7 +341,8 @@ bool case_dirty_log_names_written_pages_once(struct rig *rig)
 	if (partition_get_dirty(rig->part, EXTRA_AT, bytes, bitmap) == -ENOTSUP)
 		return rig_skip(rig, "this engine has no dirty log");
 	TRY(EXPECT_EQ(rig, "log of part of a mapping",
-		      partition_get_dirty(rig->part, EXTRA_AT, PAGE_BYTES, bitmap), (uint64_t)-ENOENT));
+		      partition_get_dirty(rig->part, EXTRA_AT, PAGE_BYTES, bitmap),
+		      (uint64_t)-ENOENT));
 	TRY(EXPECT_EQ(rig, "log of a mapping without one",
 		      partition_get_dirty(rig->part, 0, RAM_BYTES, bitmap), (uint64_t)-ENOENT));
 	TRY(rig_start(rig, 0, dirty));
@@ -341,7 +352,8 @@ bool case_dirty_log_names_written_pages_once(struct rig *rig)
 		TRY(rig_ok(rig, "partition_get_dirty",
 			   partition_get_dirty(rig->part, EXTRA_AT, bytes, bitmap)));
 		/* page 32 was only read: an engine may name it the first time */
-		TRY(EXPECT_EQ(rig, "pages 0 to 63", round ? bitmap[0] : bitmap[0] & ~BIT(32), 0x61));
+		TRY(EXPECT_EQ(rig, "pages 0 to 63", round ? bitmap[0] : bitmap[0] & ~BIT(32),
+			      0x61));
 		TRY(EXPECT_EQ(rig, "pages 64 to 127", bitmap[1], BIT(100 - 64)));
 		TRY(EXPECT_EQ(rig, "other pages", bitmap[2] | bitmap[3], 0));
 		TRY(rig_ok(rig, "partition_get_dirty",

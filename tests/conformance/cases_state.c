@@ -19,20 +19,53 @@ PAYLOAD(halt)
 PAYLOAD(string_in)
 PAYLOAD(halt_once)
 
-#define FIELD(member) {#member, offsetof(struct vp_state, member), sizeof(((struct vp_state *)0)->member)}
+#define FIELD(member)                                                                              \
+	{                                                                                          \
+#member, offsetof(struct vp_state, member), sizeof(((struct vp_state *)0)->member) \
+	}
 
 /* What a fresh VP must give back as it was set. Time goes on, so the counters are not here. */
 static const struct {
 	const char *name;
 	size_t offset, bytes;
 } fields[] = {
-	FIELD(regs), FIELD(segment[VP_CS]), FIELD(segment[VP_SS]), FIELD(segment[VP_FS].base),
-	FIELD(segment[VP_GS].base), FIELD(segment[VP_TR]), FIELD(gdtr.base), FIELD(gdtr.limit),
-	FIELD(idtr.base), FIELD(idtr.limit), FIELD(cr0), FIELD(cr2), FIELD(cr3), FIELD(cr4), FIELD(cr8),
-	FIELD(efer), FIELD(xcr0), FIELD(dr), FIELD(dr6), FIELD(dr7), FIELD(apic_base), FIELD(star),
-	FIELD(lstar), FIELD(cstar), FIELD(sfmask), FIELD(kernel_gs_base), FIELD(sysenter_cs),
-	FIELD(sysenter_esp), FIELD(sysenter_eip), FIELD(pat), FIELD(tsc_aux), FIELD(mtrr_def_type),
-	FIELD(mtrr_fixed), FIELD(mtrr_base), FIELD(mtrr_mask), FIELD(activity), FIELD(nmi_pending),
+	FIELD(regs),
+	FIELD(segment[VP_CS]),
+	FIELD(segment[VP_SS]),
+	FIELD(segment[VP_FS].base),
+	FIELD(segment[VP_GS].base),
+	FIELD(segment[VP_TR]),
+	FIELD(gdtr.base),
+	FIELD(gdtr.limit),
+	FIELD(idtr.base),
+	FIELD(idtr.limit),
+	FIELD(cr0),
+	FIELD(cr2),
+	FIELD(cr3),
+	FIELD(cr4),
+	FIELD(cr8),
+	FIELD(efer),
+	FIELD(xcr0),
+	FIELD(dr),
+	FIELD(dr6),
+	FIELD(dr7),
+	FIELD(apic_base),
+	FIELD(star),
+	FIELD(lstar),
+	FIELD(cstar),
+	FIELD(sfmask),
+	FIELD(kernel_gs_base),
+	FIELD(sysenter_cs),
+	FIELD(sysenter_esp),
+	FIELD(sysenter_eip),
+	FIELD(pat),
+	FIELD(tsc_aux),
+	FIELD(mtrr_def_type),
+	FIELD(mtrr_fixed),
+	FIELD(mtrr_base),
+	FIELD(mtrr_mask),
+	FIELD(activity),
+	FIELD(nmi_pending),
 	FIELD(nmi_masked),
 };
 
@@ -40,8 +73,8 @@ static const struct {
 #define XMM_BYTES  256
 /* Local APIC registers that stand still: id, TPR, LDR, DFR, SVR, ISR to IRR, LVT. */
 static const uint16_t lapic_still[] = {
-	0x20, 0x80, 0xd0, 0xf0, 0x100, 0x110, 0x170, 0x200, 0x210, 0x270, 0x320, 0x350, 0x360, 0x370,
-	0x3e0,
+	0x20,  0x80,  0xd0,  0xf0,  0x100, 0x110, 0x170, 0x200,
+	0x210, 0x270, 0x320, 0x350, 0x360, 0x370, 0x3e0,
 };
 
 static bool same_state(struct rig *rig, const struct vp_state *a, const struct vp_state *b)
@@ -49,9 +82,10 @@ static bool same_state(struct rig *rig, const struct vp_state *a, const struct v
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
 		if (memcmp((const char *)a + fields[i].offset, (const char *)b + fields[i].offset,
 			   fields[i].bytes))
-			return rig_fail(rig, "%s differs: %#llx was set, %#llx read", fields[i].name,
-					*(const unsigned long long *)((const char *)a + fields[i].offset),
-					*(const unsigned long long *)((const char *)b + fields[i].offset));
+			return rig_fail(
+				rig, "%s differs: %#llx was set, %#llx read", fields[i].name,
+				*(const unsigned long long *)((const char *)a + fields[i].offset),
+				*(const unsigned long long *)((const char *)b + fields[i].offset));
 	if (memcmp(a->xsave + XMM_OFFSET, b->xsave + XMM_OFFSET, XMM_BYTES))
 		return rig_fail(rig, "the XMM registers differ");
 	for (size_t i = 0; i < ARRAY_SIZE(lapic_still); i++)
@@ -251,7 +285,7 @@ bool case_cancel_ends_a_wait_for_sipi(struct rig *rig)
 }
 
 /* So many, or as many as a slow machine does in three seconds. */
-#define CANCELS        2000
+#define CANCELS	       2000
 #define CANCELS_FOR_NS 3000000000ull
 
 struct ping_pong {
@@ -328,8 +362,8 @@ bool case_cancel_completes_the_instruction(struct rig *rig)
 	TRY(EXPECT_EQ(rig, "exit reason", rig->exit[0].reason, VP_EXIT_CANCELLED));
 	TRY(rig_ok(rig, "vp_get_state", vp_get_state(rig->vp[0], &state)));
 	/* RDI, RCX and memory agree on how many words were read */
-	TRY(EXPECT_EQ(rig, "words by RDI and by RCX", (state.regs.gpr[VP_RDI] - DATA_AT - 0xffd) / 2,
-		      5 - state.regs.gpr[VP_RCX]));
+	TRY(EXPECT_EQ(rig, "words by RDI and by RCX",
+		      (state.regs.gpr[VP_RDI] - DATA_AT - 0xffd) / 2, 5 - state.regs.gpr[VP_RCX]));
 	for (uint64_t i = 0; i < 5 - state.regs.gpr[VP_RCX]; i++)
 		TRY(EXPECT_EQ(rig, "word read", rig_u32(rig, DATA_AT + 0xffd + 2 * i) & 0xffff,
 			      0xa100 + i));

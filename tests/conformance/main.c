@@ -21,7 +21,7 @@
 
 #include "rig.h"
 
-#define EXIT_SKIPPED 77
+#define EXIT_SKIPPED	      77
 #define DEFAULT_LIMIT_SECONDS 30
 
 static const struct engine *const engines[] = {
@@ -75,9 +75,9 @@ static enum outcome wait_for(pid_t child, unsigned int limit, char *why, size_t 
 		snprintf(why, bytes, "still running after %u seconds", limit);
 	else if (WIFSIGNALED(status))
 		snprintf(why, bytes, "ended by signal %d", WTERMSIG(status));
-	return !late && WIFEXITED(status) && WEXITSTATUS(status) < OUTCOMES ?
-		       (enum outcome)WEXITSTATUS(status) :
-		       FAILED;
+	return !late && WIFEXITED(status) && WEXITSTATUS(status) < OUTCOMES
+		       ? (enum outcome)WEXITSTATUS(status)
+		       : FAILED;
 }
 
 static enum outcome run_case(const struct engine *engine, size_t i, unsigned int limit, char *why,
@@ -144,11 +144,13 @@ static int run_all(const struct engine *engine, bool emulated, unsigned int limi
 		if (!is_chosen(cases[i].name, count, names))
 			continue;
 		if (emulated && cases[i].not_emulated && !count)
-			snprintf(why, sizeof(why), "no hardware virtualization: %s", cases[i].not_emulated);
+			snprintf(why, sizeof(why), "no hardware virtualization: %s",
+				 cases[i].not_emulated);
 		else if (!reason_to_skip(cases[i].name, why, sizeof(why)))
 			outcome = run_case(engine, i, limit, why, sizeof(why));
 		outcomes[outcome]++;
-		printf("%-8s %s%s%s\n", outcome_names[outcome], cases[i].name, why[0] ? ": " : "", why);
+		printf("%-8s %s%s%s\n", outcome_names[outcome], cases[i].name, why[0] ? ": " : "",
+		       why);
 	}
 	printf("%u passed, %u failed, %u skipped\n", outcomes[PASSED], outcomes[FAILED],
 	       outcomes[SKIPPED]);

@@ -18,13 +18,17 @@ PAYLOAD(stubs)
 #define PTE_NX BIT(63)
 
 #define CR0_LONG  0x80050033ull /* PG AM WP NE ET MP PE */
-#define CR4_LONG  0x620ull      /* PAE OSFXSR OSXMMEXCPT */
-#define EFER_LONG 0xd01ull      /* SCE LME LMA NXE */
+#define CR4_LONG  0x620ull	/* PAE OSFXSR OSXMMEXCPT */
+#define EFER_LONG 0xd01ull	/* SCE LME LMA NXE */
 
 /* Flat code and data, 64-bit code, 32-bit code, a busy 64-bit TSS. */
 static const uint64_t gdt[] = {
-	0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00cf9b000000ffff,
-	0x00008b0000000067 | (uint64_t)TSS_AT << 16, 0,
+	0,
+	0x00af9b000000ffff,
+	0x00cf93000000ffff,
+	0x00cf9b000000ffff,
+	0x00008b0000000067 | (uint64_t)TSS_AT << 16,
+	0,
 };
 
 /* --- failures --- */
@@ -63,8 +67,8 @@ bool rig_expect_eq(struct rig *rig, const char *file, int line, const char *what
 
 	if (actual == expected)
 		return true;
-	return rig_fail(rig, "%s:%d: %s is %#" PRIx64 ", expected %#" PRIx64, slash ? slash + 1 : file,
-			line, what, actual, expected);
+	return rig_fail(rig, "%s:%d: %s is %#" PRIx64 ", expected %#" PRIx64,
+			slash ? slash + 1 : file, line, what, actual, expected);
 }
 
 bool rig_ok(struct rig *rig, const char *what, int result)
@@ -76,20 +80,28 @@ bool rig_ok(struct rig *rig, const char *what, int result)
 
 uint32_t rig_u32(struct rig *rig, gpa_t gpa)
 {
+	uint32_t value;
+
 	assert(gpa + 4 <= RAM_BYTES);
-	return *(volatile uint32_t *)(rig->memory.base + gpa);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* VPs write it */
+	memcpy(&value, rig->memory.base + gpa, sizeof(value));
+	return value;
 }
 
 uint64_t rig_u64(struct rig *rig, gpa_t gpa)
 {
+	uint64_t value;
+
 	assert(gpa + 8 <= RAM_BYTES);
-	return *(volatile uint64_t *)(rig->memory.base + gpa);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	memcpy(&value, rig->memory.base + gpa, sizeof(value));
+	return value;
 }
 
 void rig_put_u64(struct rig *rig, gpa_t gpa, uint64_t value)
 {
 	assert(gpa + 8 <= RAM_BYTES);
-	*(volatile uint64_t *)(rig->memory.base + gpa) = value;
+	memcpy(rig->memory.base + gpa, &value, sizeof(value));
 }
 
 static void fill_special_pages(struct rig *rig)
@@ -126,7 +138,8 @@ static void fill_idt(struct rig *rig)
 		uint64_t entry = STUBS_AT + 16 * vector;
 
 		rig_put_u64(rig, IDT_AT + 16 * vector,
-			    (entry & 0xffff) | SEL_CODE64 << 16 | 0x8e00ull << 32 | entry >> 16 << 48);
+			    (entry & 0xffff) | SEL_CODE64 << 16 | 0x8e00ull << 32 |
+				    entry >> 16 << 48);
 		rig_put_u64(rig, IDT_AT + 16 * vector + 8, 0);
 	}
 }
@@ -155,14 +168,18 @@ static int acknowledge_extint(void *ctx)
 static const struct msr_range exit_msrs[] = {{0x40000000, 0x400001ff}};
 
 /* What the engine offers, and a leaf of our own. */
-static size_t choose_cpuid(const struct engine *engine, struct cpuid_leaf leaves[PARTITION_MAX_CPUID])
+static size_t choose_cpuid(const struct engine *engine,
+			   struct cpuid_leaf leaves[PARTITION_MAX_CPUID])
 {
 	size_t count = engine->supported_cpuid(leaves);
 
 	if (count == PARTITION_MAX_CPUID)
 		count--;
-	leaves[count++] = (struct cpuid_leaf){.leaf = 0x40000000, .eax = 0x40000001,
-					      .ebx = 0x11111111, .ecx = 0x22222222, .edx = 0x33333333};
+	leaves[count++] = (struct cpuid_leaf){.leaf = 0x40000000,
+					      .eax = 0x40000001,
+					      .ebx = 0x11111111,
+					      .ecx = 0x22222222,
+					      .edx = 0x33333333};
 	return count;
 }
 
@@ -279,8 +296,7 @@ static const char *describe(const struct vp_exit *exit, char *text, size_t bytes
 		snprintf(text, bytes, "shutdown, rip %#" PRIx64 ", vector %#x, cr2 %#" PRIx64,
 			 exit->shutdown.rip, exit->shutdown.vector, exit->shutdown.cr2);
 		break;
-	default:
-		snprintf(text, bytes, "exit reason %d", exit->reason);
+	default: snprintf(text, bytes, "exit reason %d", exit->reason);
 	}
 	return text;
 }
@@ -310,8 +326,8 @@ bool rig_run(struct rig *rig, unsigned int index)
 
 	TRY(rig_ok(rig, "vp_run", vp_run(rig->vp[index], exit)));
 	if (exit->reason == VP_EXIT_FAILED)
-		return rig_fail(rig, "VP %u failed at rip %#" PRIx64 ": %s", index, exit->failed.rip,
-				exit->failed.why);
+		return rig_fail(rig, "VP %u failed at rip %#" PRIx64 ": %s", index,
+				exit->failed.rip, exit->failed.why);
 	if (exit->reason == VP_EXIT_PIO && exit->pio.port == PORT_UNEXPECTED)
 		return rig_fail(rig,
 				"exception %u came unexpected at %#" PRIx64 ", error %#" PRIx64
@@ -332,8 +348,8 @@ bool rig_expect_reason(struct rig *rig, unsigned int index, enum vp_exit_reason 
 	return surprise(rig, index, text);
 }
 
-static bool expect_pio(struct rig *rig, unsigned int index, uint16_t port, uint8_t bytes, bool write,
-		       uint32_t data)
+static bool expect_pio(struct rig *rig, unsigned int index, uint16_t port, uint8_t bytes,
+		       bool write, uint32_t data)
 {
 	struct vp_exit *exit = &rig->exit[index];
 	char text[100];
@@ -342,8 +358,8 @@ static bool expect_pio(struct rig *rig, unsigned int index, uint16_t port, uint8
 	if (exit->reason == VP_EXIT_PIO && exit->pio.port == port && exit->pio.bytes == bytes &&
 	    exit->pio.write == write && (!write || exit->pio.data == data))
 		return true;
-	snprintf(text, sizeof(text), "pio %s port %#x, %u bytes, data %#x", write ? "write" : "read",
-		 port, bytes, data);
+	snprintf(text, sizeof(text), "pio %s port %#x, %u bytes, data %#x",
+		 write ? "write" : "read", port, bytes, data);
 	return surprise(rig, index, text);
 }
 

@@ -24,7 +24,7 @@ struct rig {
 	int extint_vector; /* what acknowledge_extint answers, once */
 	_Atomic unsigned int acknowledged;
 	size_t code_used[RIG_VPS]; /* bytes of payloads placed so far */
-	bool skipped; /* the case found that it cannot run here; why says it */
+	bool skipped;		   /* the case found that it cannot run here; why says it */
 	char why[400];
 };
 
@@ -50,8 +50,7 @@ bool rig_new(struct rig *rig, const struct engine *engine, unsigned int vps);
 void rig_free(struct rig *rig);
 
 /* Payloads are pairs of symbols, see payload.inc. */
-#define PAYLOAD(name)                                                                              \
-	extern const uint8_t payload_##name[], payload_##name##_end[];
+#define PAYLOAD(name) extern const uint8_t payload_##name[], payload_##name##_end[];
 /* Put VP @index at the start of a payload in 64-bit mode, interrupts off. */
 #define rig_start(rig, index, name)                                                                \
 	rig_start_payload(rig, index, payload_##name,                                              \
