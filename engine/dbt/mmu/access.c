@@ -20,7 +20,14 @@ static void raise_fault(struct dbt_vp *vp, const struct mmu_fault *fault, uint64
 	vp->exception.cr2 = va;
 }
 
-static struct page_entry *translate(struct dbt_vp *vp, uint64_t va, unsigned int table,
+/* A page as an access of some kind may use it. */
+enum page_kind {
+	PAGE_PLAIN,
+	PAGE_CODE,  /* plain, but code_write_hook() must hear of the write */
+	PAGE_DEVICE /* APIC, MMIO, ROM write */
+};
+
+static inline struct page_entry *translate(struct dbt_vp *vp, uint64_t va, unsigned int table,
 				    uint32_t access, struct mmu_fault *ret_fault)
 {
 	struct mmu *mmu = vp->mmu;
@@ -87,7 +94,7 @@ static bool allow_code_store(struct dbt_vp *vp, const struct page_entry *page, u
 	return !code_write_hook(vp, (page->gpa & ~P_FLAGS) | (va & P_FLAGS), bytes) || vp->stepping;
 }
 
-enum page_kind classify_page(const struct page_entry *page, uint32_t access)
+static inline enum page_kind classify_page(const struct page_entry *page, uint32_t access)
 {
 	uint8_t now;
 
@@ -288,26 +295,6 @@ void *mmu_host_span(struct dbt_vp *vp, uint64_t va, uint32_t access, uint64_t *r
 
 /* --- instruction fetch --- */
 
-/* "instruction fetch from <gpa>, where there is no memory", without libc */
-static void fail_fetch(struct dbt_vp *vp, gpa_t gpa)
-{
-	static const char pattern[] = "instruction fetch from 0x@, where there is no memory";
-	char *to = vp->exit.failed.why;
-
-	vp->exit.reason = VP_EXIT_FAILED;
-	vp->exit.failed.rip = vp->rip;
-	for (const char *from = pattern; *from; from++) {
-		if (*from != '@') {
-			*to++ = *from;
-			continue;
-		}
-		for (int shift = 48; shift >= 0; shift -= 4)
-			*to++ = "0123456789abcdef"[gpa >> shift & 15];
-	}
-	*to = '\0';
-	vp->leave = LEAVE_EXIT;
-}
-
 int mmu_fetch_page(struct dbt_vp *vp, uint64_t va, gpa_t *ret_gpa, const uint8_t **ret_host)
 {
 	struct mmu_fault fault;
@@ -321,7 +308,8 @@ int mmu_fetch_page(struct dbt_vp *vp, uint64_t va, gpa_t *ret_gpa, const uint8_t
 	}
 	*ret_gpa = (page->gpa & ~P_FLAGS) | (va & P_FLAGS);
 	if (unlikely(!(page->gpa & P_READABLE))) {
-		fail_fetch(vp, *ret_gpa);
+		/* Nothing answers on the bus: all ones, which decode as FF /7. */
+		vp_raise(vp, VEC_UD);
 		return -1;
 	}
 	*ret_host = (const uint8_t *)(uintptr_t)(page->host + (va & P_FLAGS));

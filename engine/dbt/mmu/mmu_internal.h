@@ -171,9 +171,6 @@ int mmu_walk(struct dbt_vp *vp, uint64_t va, unsigned int table, uint32_t access
 void tlb_init(struct dbt_vp *vp);
 /* Enter @page (of @va) into the second level; returns the entry there. */
 struct page_entry *tlb_insert(struct mmu *mmu, uint64_t va, const struct page_entry *page);
-/* Enter it into the inline TLB of @table; the access that led here was allowed. */
-void tlb_fill(struct dbt_vp *vp, unsigned int table, uint64_t va, const struct page_entry *page);
-
 static inline struct page_entry *tlb_set(struct mmu *mmu, uint64_t va)
 {
 	return mmu->pages[(va >> 12 ^ va >> 22) & (L2_SETS - 1)];
@@ -193,15 +190,37 @@ static inline struct page_entry *tlb_lookup(struct mmu *mmu, uint64_t va)
 	return NULL;
 }
 
-/* --- access.c --- */
+/* May the inline TLB let writes to @page through, given what its page_flags are @now? */
+static inline bool is_open_for_writes(const struct page_entry *page, struct permission write,
+				      uint8_t now)
+{
+	const uint64_t need = P_DIRTY | P_WRITABLE;
 
-/* A page of memory as an access of some kind may use it. */
-enum page_kind {
-	PAGE_PLAIN,
-	PAGE_CODE,  /* plain, but code_write_hook() must hear of the write */
-	PAGE_DEVICE /* APIC, MMIO, ROM write */
-};
-enum page_kind classify_page(const struct page_entry *page, uint32_t access);
+	if ((page->gpa & (write.mask | need)) != (write.need | need))
+		return false;
+	return !(now & PAGE_HAS_CODE) && (!(page->gpa & P_DIRTY_LOG) || (now & PAGE_DIRTY));
+}
+
+/* Enter a P_READABLE @page into the inline TLB of @table; the access that led here was allowed. */
+static inline void tlb_fill(struct dbt_vp *vp, unsigned int table, uint64_t va,
+			    const struct page_entry *page)
+{
+	struct mmu *mmu = vp->mmu;
+	uint32_t index = va >> 12 & (TLB_ENTRIES - 1);
+	struct tlb_entry *entry = &vp->tlb[table][index];
+	uint8_t now = atomic_load_explicit(page->page_flags, memory_order_relaxed);
+	bool writes = is_open_for_writes(page, mmu->permission[table][ACCESS_WRITE], now);
+	unsigned int which = page->gpa & P_GLOBAL ? 1 : 0;
+	uint64_t logged = P_LOGGED << which;
+	uint64_t logs = entry->gpa & P_LOGS;
+
+	if (unlikely(!(logs & logged)))
+		mmu->tlb_log[which][mmu->tlb_logged[which]++] = table << TLB_ENTRY_BITS | index;
+	entry->read_tag = va & ~P_FLAGS;
+	entry->write_tag = writes ? va & ~P_FLAGS : TLB_NEVER(index);
+	entry->host = page->host;
+	entry->gpa = page->gpa | logs | logged;
+}
 
 /* --- bounce.c --- */
 

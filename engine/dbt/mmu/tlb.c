@@ -16,8 +16,7 @@
 #include "stats.h"
 
 #define EMPTY_TAG ASID_EMPTY
-#define NOT_GLOBAL 0
-#define GLOBAL 1
+enum { NOT_GLOBAL, GLOBAL }; /* the logs */
 
 /* --- the inline TLB --- */
 
@@ -30,33 +29,6 @@ static void empty_entry(struct tlb_entry *entry, uint32_t id)
 {
 	entry->read_tag = entry->write_tag = TLB_NEVER(id & (TLB_ENTRIES - 1));
 	entry->gpa &= P_LOGS;
-}
-
-void tlb_fill(struct dbt_vp *vp, unsigned int table, uint64_t va, const struct page_entry *page)
-{
-	struct mmu *mmu = vp->mmu;
-	uint32_t index = va >> 12 & (TLB_ENTRIES - 1);
-	struct tlb_entry *entry = &vp->tlb[table][index];
-	struct permission rule = mmu->permission[table][ACCESS_WRITE];
-	uint64_t write_tag = TLB_NEVER(index);
-	unsigned int which = page->gpa & P_GLOBAL ? GLOBAL : NOT_GLOBAL;
-	uint64_t logged = page->gpa & P_GLOBAL ? P_LOGGED_GLOBAL : P_LOGGED;
-
-	if (!(page->gpa & P_READABLE))
-		return;
-	if ((page->gpa & (rule.mask | P_DIRTY | P_WRITABLE)) == (rule.need | P_DIRTY | P_WRITABLE)) {
-		uint8_t now = atomic_load_explicit(page->page_flags, memory_order_relaxed);
-		bool unlogged = (page->gpa & P_DIRTY_LOG) && !(now & PAGE_DIRTY);
-
-		if (!(now & PAGE_HAS_CODE) && !unlogged)
-			write_tag = va & ~P_FLAGS;
-	}
-	if (!(entry->gpa & logged))
-		mmu->tlb_log[which][mmu->tlb_logged[which]++] = table << TLB_ENTRY_BITS | index;
-	entry->read_tag = va & ~P_FLAGS;
-	entry->write_tag = write_tag;
-	entry->host = page->host;
-	entry->gpa = page->gpa | (entry->gpa & P_LOGS) | logged;
 }
 
 /* Empties entries of one log; those that became of the other kind since stay. */
