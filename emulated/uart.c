@@ -8,7 +8,10 @@
  * backend that takes less than offered is asked again every RETRY_NS or when it says so.
  *
  * Input. The 16-byte receive FIFO (one byte with FIFOs off) is all there is; uart_receive() takes
- * what fits and the backend keeps the rest until input_room(). So nothing is ever lost.
+ * what fits and the backend keeps the rest until input_room(). Nothing is taken before the guest
+ * wants it, since a driver empties the FIFO when it starts: its receive interrupt can reach the
+ * CPU, or it keeps looking at LSR with nothing to send, as polling guests do. So what waits in
+ * a pipe when the VM starts is not lost.
  *
  * Interrupts, by priority: line status, received data (or time-out: here at once, since the sender
  * has paused whenever the FIFO is below its trigger level), THR empty, modem status. The
@@ -26,6 +29,7 @@
 #define FLUSH_AT   512u
 #define FLUSH_NS   1000000u
 #define RETRY_NS   10000000u
+#define POLLS	   64u /* looks at LSR in a row, none followed by output: waits for input */
 
 enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_SCRATCH };
 
@@ -86,7 +90,8 @@ struct uart {
 	uint8_t rx[FIFO_BYTES], rx_break[FIFO_BYTES]; /* rx_break: that byte was a break */
 	uint8_t rx_count;
 	/* rebuilt */
-	bool input_waits; /* the backend holds bytes that did not fit */
+	bool input_waits; /* the backend holds bytes that were not taken */
+	uint8_t polls;	  /* times LSR was read with room for output since the last output */
 	bool output_blocked;
 	uint32_t out_count;
 	uint8_t out[OUT_BYTES];
@@ -167,6 +172,7 @@ static void transmit(struct uart *uart, uint8_t byte)
 	if (uart->out_count < OUT_BYTES) /* else: the guest did not look at THRE */
 		uart->out[uart->out_count++] = byte;
 	uart->thre_interrupt = has_room(uart);
+	uart->polls = 0;
 	if (!uart->output_blocked && (byte == '\n' || uart->out_count >= FLUSH_AT))
 		flush_output(uart);
 	else if (uart->out_count && !chipset_timer_is_armed(uart->flush_timer))
@@ -195,10 +201,18 @@ static void clear_rx(struct uart *uart)
 	uart->errors = 0;
 }
 
-/* The FIFO has room (and the line is connected): let the backend offer what it kept. */
+static bool wants_input(const struct uart *uart)
+{
+	if (uart->mcr & MCR_LOOP)
+		return false;
+	/* The enable alone is not enough: probes set all of IER to see which bits stick. */
+	return ((uart->ier & IER_RECEIVED) && (uart->mcr & MCR_OUT2)) || uart->polls >= POLLS;
+}
+
+/* The FIFO has room and the guest wants input: let the backend offer what it kept. */
 static void ask_for_input(struct uart *uart)
 {
-	if (!uart->input_waits || uart->rx_count || (uart->mcr & MCR_LOOP))
+	if (!uart->input_waits || uart->rx_count || !wants_input(uart))
 		return;
 	uart->input_waits = false;
 	if (uart->backend.input_room)
@@ -244,7 +258,11 @@ static void update_modem(struct uart *uart)
 
 static void write_fcr(struct uart *uart, uint8_t value)
 {
-	if ((uart->fcr ^ value) & FCR_ENABLE || value & FCR_CLEAR_RX)
+	/*
+	 * The data sheet empties the FIFO also when it is turned on. Linux enables the interrupt
+	 * before the FIFO, so the first byte of a sender that waited would be lost: it is kept.
+	 */
+	if ((uart->fcr & ~value & FCR_ENABLE) || (value & FCR_CLEAR_RX))
 		clear_rx(uart);
 	/* The transmit FIFO is always empty already. The other bits need the enable bit. */
 	uart->fcr = value & FCR_ENABLE ? value & ~(FCR_CLEAR_RX | FCR_CLEAR_TX) : 0;
@@ -257,6 +275,7 @@ static void write_ier(struct uart *uart, uint8_t value)
 	if ((value & ~uart->ier & IER_THRE) && has_room(uart))
 		uart->thre_interrupt = 1;
 	uart->ier = value & 0x0f;
+	ask_for_input(uart);
 }
 
 static void write_data(struct uart *uart, uint8_t byte)
@@ -318,9 +337,12 @@ static uint8_t read_lsr(struct uart *uart)
 		status |= LSR_DATA | (uart->rx_break[0] ? LSR_BREAK : 0);
 		uart->rx_break[0] = 0;
 	}
-	if (has_room(uart))
+	if (has_room(uart)) {
 		status |= LSR_THRE | LSR_TEMT;
+		uart->polls = MIN(uart->polls + 1u, POLLS);
+	}
 	uart->errors = 0;
+	ask_for_input(uart);
 	return status;
 }
 
@@ -363,7 +385,7 @@ size_t uart_receive(struct device *dev, const uint8_t *bytes, size_t n)
 	size_t taken = 0;
 
 	chipset_lock(dev->chipset);
-	while (taken < n && !(uart->mcr & MCR_LOOP) && receive(uart, bytes[taken], false))
+	while (taken < n && wants_input(uart) && receive(uart, bytes[taken], false))
 		taken++;
 	uart->input_waits = taken < n;
 	update_line(uart);
@@ -421,7 +443,7 @@ static void uart_reset(struct device *dev)
 	uart->divisor[0] = 12; /* 9600 baud */
 	uart->divisor[1] = 0;
 	uart->modem = modem_inputs(uart);
-	uart->modem_deltas = uart->thre_interrupt = 0;
+	uart->modem_deltas = uart->thre_interrupt = uart->polls = 0;
 	memset(uart->rx, 0, sizeof(uart->rx));
 	memset(uart->rx_break, 0, sizeof(uart->rx_break));
 	clear_rx(uart);
@@ -439,6 +461,7 @@ static int uart_rebuild(struct device *dev)
 	    uart->modem != modem_inputs(uart))
 		return -EINVAL;
 	uart->input_waits = true;
+	uart->polls = 0;
 	ask_for_input(uart);
 	update_line(uart);
 	return 0;

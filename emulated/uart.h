@@ -19,7 +19,7 @@ struct uart_backend {
 	 * not an error; a guest that sends faster than the backend takes has to wait.
 	 */
 	size_t (*write)(void *ctx, const uint8_t *bytes, size_t n);
-	/* There is room again after uart_receive() took less than it was given. May be NULL. */
+	/* uart_receive() took less than it was given, and would take more now. May be NULL. */
 	void (*input_room)(void *ctx);
 	void *ctx;
 };
@@ -34,7 +34,7 @@ extern const struct device_class uart_class; /* config: struct uart_config */
 
 /*
  * uart_receive() - bytes for the guest to read
- * Takes the chipset lock. Any thread.
+ * Takes the chipset lock. Any thread. None are taken before the guest shows that it wants input.
  * Returns: how many bytes were taken; the rest is to be offered again after input_room().
  */
 size_t uart_receive(struct device *dev, const uint8_t *bytes, size_t n);

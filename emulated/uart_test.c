@@ -198,10 +198,100 @@ static void input_fills_the_fifo_and_the_rest_waits(void **state)
 	assert_int_equal(inb(f, DATA), 'X');
 }
 
+static void enable_receive_interrupt(struct fixture *f)
+{
+	outb(f, MCR, 0x08);
+	outb(f, IER, 0x01);
+}
+
+static void no_input_is_taken_before_the_receive_interrupt_can_arrive(void **state)
+{
+	static const struct {
+		uint8_t mcr, ier;
+		bool taken;
+	} cases[] = {{0x00, 0x00, false}, {0x08, 0x00, false}, {0x00, 0x0f, false},
+		     {0x18, 0x0f, false}, {0x08, 0x0e, false}, {0x08, 0x01, true}};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		unsigned int rooms = f->input_rooms;
+
+		assert_int_equal(uart_receive(f->pc.com1, (const uint8_t *)"x", 1), 0);
+		outb(f, IER, 0);
+		outb(f, MCR, cases[i].mcr);
+		outb(f, IER, cases[i].ier);
+		assert_int_equal(f->input_rooms - rooms, cases[i].taken);
+		assert_int_equal(uart_receive(f->pc.com1, (const uint8_t *)"x", 1), cases[i].taken);
+	}
+	assert_int_equal(inb(f, DATA), 'x');
+}
+
+static void a_guest_that_polls_for_data_gets_it(void **state)
+{
+	struct fixture *f = *state;
+	unsigned int polls = 0;
+
+	assert_int_equal(uart_receive(f->pc.com1, (const uint8_t *)"x", 1), 0);
+	for (; !f->input_rooms && polls < 1000; polls++)
+		assert_int_equal(inb(f, LSR), 0x60);
+	assert_int_equal(polls, 64);
+	assert_int_equal(uart_receive(f->pc.com1, (const uint8_t *)"x", 1), 1);
+	assert_int_equal(inb(f, LSR), 0x61);
+	assert_int_equal(inb(f, DATA), 'x');
+}
+
+static void a_guest_that_looks_at_lsr_between_outputs_does_not_poll(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(uart_receive(f->pc.com1, (const uint8_t *)"x", 1), 0);
+	for (unsigned int i = 0; i < 1000; i++) {
+		(void)inb(f, LSR);
+		if (i % 60 == 0)
+			outb(f, DATA, 'o');
+	}
+	f->output_room = 0;
+	for (unsigned int i = 0; inb(f, LSR) & 0x20; i++) {
+		outb(f, DATA, 'o');
+		assert_in_range(i, 0, 10000);
+	}
+	for (unsigned int i = 0; i < 1000; i++) /* waits for room */
+		assert_int_equal(inb(f, LSR), 0);
+	assert_int_equal(f->input_rooms, 0);
+	assert_int_equal(uart_receive(f->pc.com1, (const uint8_t *)"x", 1), 0);
+}
+
+/* The order in which Linux opens a port, with a sender that never pauses. */
+static void nothing_sent_before_or_while_linux_opens_the_port_is_lost(void **state)
+{
+	static const struct {
+		uint16_t port;
+		int write; /* -1: read */
+	} steps[] = {{FCR, 1},	 {FCR, 7},    {FCR, 0},	 {LSR, -1},   {DATA, -1},  {IIR, -1},
+		     {MSR, -1},	 {LCR, 3},    {MCR, 8},	 {IER, 2},    {IER, 0},	   {LSR, -1},
+		     {DATA, -1}, {IIR, -1},   {MSR, -1}, {IER, 5},    {LCR, 0x93}, {DATA, 1},
+		     {IER, 0},	 {LCR, 0x13}, {FCR, 1},	 {FCR, 0x81}, {MCR, 0x0b}};
+	const uint8_t text[] = "echo";
+	size_t sent = 0;
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+		if (steps[i].write < 0)
+			(void)inb(f, steps[i].port);
+		else
+			outb(f, steps[i].port, (uint32_t)steps[i].write);
+		sent += uart_receive(f->pc.com1, text + sent, 4 - sent);
+	}
+	assert_int_equal(sent, 4);
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(inb(f, DATA), text[i]);
+}
+
 static void without_fifos_one_byte_is_taken(void **state)
 {
 	struct fixture *f = *state;
 
+	enable_receive_interrupt(f);
 	assert_int_equal(uart_receive(f->pc.com1, (const uint8_t *)"ab", 2), 1);
 	assert_int_equal(inb(f, DATA), 'a');
 	assert_int_equal(inb(f, DATA), 0);
@@ -213,6 +303,7 @@ static void clearing_the_receive_fifo_makes_room(void **state)
 	struct fixture *f = *state;
 	uint8_t text[32] = {0};
 
+	enable_receive_interrupt(f);
 	outb(f, FCR, 1);
 	assert_int_equal(uart_receive(f->pc.com1, text, 32), 16);
 	outb(f, FCR, 3);
@@ -307,6 +398,10 @@ int main(void)
 		UART_TEST(the_thr_interrupt_comes_at_once_and_is_cleared_by_reading_iir),
 		UART_TEST(out2_gates_the_interrupt_line),
 		UART_TEST(input_fills_the_fifo_and_the_rest_waits),
+		UART_TEST(no_input_is_taken_before_the_receive_interrupt_can_arrive),
+		UART_TEST(a_guest_that_polls_for_data_gets_it),
+		UART_TEST(a_guest_that_looks_at_lsr_between_outputs_does_not_poll),
+		UART_TEST(nothing_sent_before_or_while_linux_opens_the_port_is_lost),
 		UART_TEST(without_fifos_one_byte_is_taken),
 		UART_TEST(clearing_the_receive_fifo_makes_room),
 		UART_TEST(loopback_returns_bytes_and_modem_lines),
