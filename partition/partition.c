@@ -205,6 +205,12 @@ int partition_remove_doorbell(struct partition *part, const struct doorbell *bel
 	return part->ops->remove_doorbell(part, bell);
 }
 
+void partition_memory_written(struct partition *part, gpa_t gpa, uint64_t bytes)
+{
+	if (part->ops->memory_written && bytes && gpa + bytes > gpa)
+		part->ops->memory_written(part, gpa, bytes);
+}
+
 int partition_get_dirty(struct partition *part, gpa_t gpa, uint64_t bytes, uint64_t *bitmap)
 {
 	if (!part->ops->get_dirty)

@@ -193,6 +193,8 @@ struct partition_ops {
 	int (*remove_doorbell)(struct partition *part, const struct doorbell *bell);
 	/* NULL: this engine cannot track guest writes. */
 	int (*get_dirty)(struct partition *part, gpa_t gpa, uint64_t bytes, uint64_t *bitmap);
+	/* NULL: host writes need no announcement. */
+	void (*memory_written)(struct partition *part, gpa_t gpa, uint64_t bytes);
 	/* NULL: no statistics. */
 	size_t (*get_stats)(struct partition *part, struct partition_stat *stats, size_t max);
 };
@@ -290,6 +292,14 @@ int partition_remove_doorbell(struct partition *part, const struct doorbell *bel
  * Returns: 0; -ENOTSUP; -ENOENT.
  */
 int partition_get_dirty(struct partition *part, gpa_t gpa, uint64_t bytes, uint64_t *bitmap);
+
+/*
+ * partition_memory_written() - the host wrote guest memory that the guest may have executed
+ * Whoever writes guest memory after the first vp_run() calls this before telling the guest
+ * (DMA, reloading a kernel); no VP runs the old code after the return. Any thread but a VP thread
+ * inside vp_run(). Cheap for memory that was never executed.
+ */
+void partition_memory_written(struct partition *part, gpa_t gpa, uint64_t bytes);
 
 /* Code for the hypercall page: `out imm8, al; ret`; returns its length (0 without a port). */
 size_t partition_write_hypercall_code(const struct partition *part, uint8_t code[32]);

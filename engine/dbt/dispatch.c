@@ -18,13 +18,20 @@
 #include "segment_access.h"
 #include "stats.h"
 
+/* Flat segments are not checked inline: what reaches past 4 GiB crosses pages and comes here. */
+static bool beyond_flat_limit(const struct dbt_vp *vp, uint64_t va, uint32_t bytes)
+{
+	return !(vp->mode & MODE_CODE64) && (vp->mode & MODE_FLAT) && (uint32_t)va + (uint64_t)bytes > BIT(32);
+}
+
 uint64_t dbt_memory(struct dbt_vp *vp, uint64_t va, uint32_t what)
 {
 	uint32_t bytes = what & 0xffff;
+	uint32_t alignment = bytes > 64 ? 16 : bytes; /* FXSAVE and FXRSTOR: 16 */
 	void *host = NULL;
 
-	if ((what & MEMORY_ALIGNED) && (va & (bytes - 1))) {
-		vp_raise_error(vp, VEC_GP, 0);
+	if (((what & MEMORY_ALIGNED) && (va & (alignment - 1))) || beyond_flat_limit(vp, va, bytes)) {
+		vp_raise_error(vp, what & MEMORY_STACK && !(what & MEMORY_ALIGNED) ? VEC_SS : VEC_GP, 0);
 		vp->aborted = 1;
 		return 0;
 	}
@@ -176,7 +183,7 @@ static int take_interrupt(struct dbt_vp *vp)
 		return 0;
 	vector = apic_acknowledge(vp);
 	if (vector < 0)
-		return 0;
+		return vp->leave != LEAVE_NONE; /* the 8259's INTA cycle is the run loop's */
 	atomic_store(&vp->irq_pending, 1); /* there may be more */
 	stat_add(vp, INTERRUPTS, 1);
 	return cpu_deliver_interrupt(vp, vector);

@@ -73,6 +73,7 @@ static void take_cpuid(struct dbt_partition *part, const struct partition_config
 }
 
 static void dbt_destroy(struct partition *base);
+static void free_slot(struct memory_slot *slot);
 
 static int dbt_create(const struct partition_config *config, struct partition **ret_part)
 {
@@ -102,12 +103,6 @@ static int dbt_create(const struct partition_config *config, struct partition **
 	}
 	*ret_part = &part->part;
 	return 0;
-}
-
-static void free_slot(struct memory_slot *slot)
-{
-	munmap((void *)slot->page_flags, slot->bytes / PAGE_BYTES);
-	munmap(slot->code_pages, slot->bytes / PAGE_BYTES * sizeof(*slot->code_pages));
 }
 
 static void free_vp(struct dbt_vp *vp)
@@ -181,26 +176,59 @@ static void forget_translations(struct dbt_partition *part)
 	}
 }
 
+static bool overlaps(struct dbt_partition *part, gpa_t gpa, uint64_t bytes)
+{
+	for (unsigned int i = 0; i < part->slot_count; i++)
+		if (part->slots[i].gpa < gpa + bytes && gpa < part->slots[i].gpa + part->slots[i].bytes)
+			return true;
+	return false;
+}
+
+static void free_slot(struct memory_slot *slot)
+{
+	if (slot->page_flags != MAP_FAILED)
+		munmap((void *)slot->page_flags, slot->bytes / PAGE_BYTES);
+	if (slot->code_pages != MAP_FAILED)
+		munmap(slot->code_pages, slot->bytes / PAGE_BYTES * sizeof(*slot->code_pages));
+}
+
+/* VPs are stopped. */
+static int insert_slot(struct dbt_partition *part, const struct memory_slot *slot)
+{
+	unsigned int at;
+
+	if (overlaps(part, slot->gpa, slot->bytes))
+		return -EEXIST;
+	if (part->slot_count == PARTITION_MAX_SLOTS)
+		return -ENOSPC;
+	for (at = part->slot_count; at > 0 && part->slots[at - 1].gpa > slot->gpa; at--)
+		part->slots[at] = part->slots[at - 1];
+	part->slots[at] = *slot;
+	part->slot_count++;
+	forget_translations(part);
+	return 0;
+}
+
 static int dbt_map_gpa(struct partition *base, gpa_t gpa, uint64_t bytes, void *hva, unsigned int access)
 {
 	struct dbt_partition *part = to_dbt(base);
 	struct memory_slot slot = {.gpa = gpa, .bytes = bytes, .hva = hva, .access = access};
-	unsigned int at;
+	int r;
 
 	slot.page_flags = map_zeroed(bytes / PAGE_BYTES);
 	slot.code_pages = map_zeroed(bytes / PAGE_BYTES * sizeof(*slot.code_pages));
-	if (slot.page_flags == MAP_FAILED || slot.code_pages == MAP_FAILED)
+	if (slot.page_flags == MAP_FAILED || slot.code_pages == MAP_FAILED) {
+		free_slot(&slot);
 		return -ENOMEM;
+	}
 	pthread_mutex_lock(&part->lock);
 	stop_vps(part, NULL);
-	for (at = part->slot_count; at > 0 && part->slots[at - 1].gpa > gpa; at--)
-		part->slots[at] = part->slots[at - 1];
-	part->slots[at] = slot;
-	part->slot_count++;
-	forget_translations(part);
+	r = insert_slot(part, &slot);
 	resume_vps(part, NULL);
 	pthread_mutex_unlock(&part->lock);
-	return 0;
+	if (r < 0)
+		free_slot(&slot);
+	return r;
 }
 
 static struct memory_slot *exact_slot(struct dbt_partition *part, gpa_t gpa, uint64_t bytes)
@@ -252,6 +280,33 @@ static int dbt_get_dirty(struct partition *base, gpa_t gpa, uint64_t bytes, uint
 	resume_vps(part, NULL);
 	pthread_mutex_unlock(&part->lock);
 	return r;
+}
+
+static bool page_has_code(struct dbt_partition *part, gpa_t gpa)
+{
+	struct memory_slot *slot = find_slot(part, gpa);
+
+	return slot && (atomic_load(&slot->page_flags[(gpa - slot->gpa) / PAGE_BYTES]) & PAGE_HAS_CODE);
+}
+
+static void dbt_memory_written(struct partition *base, gpa_t gpa, uint64_t bytes)
+{
+	struct dbt_partition *part = to_dbt(base);
+	bool stopped = false;
+
+	pthread_mutex_lock(&part->lock);
+	for (gpa_t at = gpa, next; at < gpa + bytes; at = next) {
+		next = MIN(ALIGN_DOWN(at, PAGE_BYTES) + PAGE_BYTES, gpa + bytes);
+		if (!page_has_code(part, at))
+			continue;
+		if (!stopped)
+			stop_vps(part, NULL);
+		stopped = true;
+		code_cache_invalidate(part, NULL, at, next - at);
+	}
+	if (stopped)
+		resume_vps(part, NULL);
+	pthread_mutex_unlock(&part->lock);
 }
 
 /* --- registers --- */
@@ -419,6 +474,7 @@ static const struct partition_ops dbt_ops = {
 	.add_doorbell = dbt_add_doorbell,
 	.remove_doorbell = dbt_remove_doorbell,
 	.get_dirty = dbt_get_dirty,
+	.memory_written = dbt_memory_written,
 	.get_stats = dbt_get_stats,
 };
 

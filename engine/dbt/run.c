@@ -80,6 +80,16 @@ static void raise_host_exception(struct dbt_vp *vp, unsigned int vector, uint64_
 		vp_raise(vp, vector);
 }
 
+static const int own_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+static struct sigaction previous_actions[ARRAY_SIZE(own_signals)]; /* whoever cleans up in a crash */
+
+static void restore_previous(int number)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(own_signals); i++)
+		if (own_signals[i] == number)
+			sigaction(number, &previous_actions[i], NULL);
+}
+
 static void on_signal(int number, siginfo_t *info, void *context)
 {
 	greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
@@ -89,8 +99,8 @@ static void on_signal(int number, siginfo_t *info, void *context)
 
 	if (vp && atomic_load(&vp->in_guest))
 		block = code_cache_find_host(vp_partition(vp)->cache, rip);
-	if (!block) { /* not the guest's doing: die of it */
-		signal(number, SIG_DFL);
+	if (!block) { /* not the guest's doing: it happens again, to the previous handler */
+		restore_previous(number);
 		return;
 	}
 	take_context(vp, block, registers);
@@ -102,11 +112,10 @@ static void on_signal(int number, siginfo_t *info, void *context)
 
 static void install_once(void)
 {
-	static const int numbers[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 	struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
 
-	for (unsigned int i = 0; i < ARRAY_SIZE(numbers); i++)
-		sigaction(numbers[i], &action, NULL);
+	for (unsigned int i = 0; i < ARRAY_SIZE(own_signals); i++)
+		sigaction(own_signals[i], &action, &previous_actions[i]);
 }
 
 void dbt_signals_install(void)

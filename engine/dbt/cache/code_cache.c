@@ -284,16 +284,13 @@ static void leave_page(struct dbt_partition *part, struct block *block, gpa_t gp
 		*at = block->page_next[page_index(block, base)];
 }
 
-static void invalidate_block(struct dbt_vp *vp, struct block *block)
+static void invalidate_block(struct dbt_partition *part, struct block *block)
 {
-	struct dbt_partition *part = vp_partition(vp);
-
 	unhash(part->cache, block);
 	unlink_incoming(part->cache, block);
 	leave_page(part, block, block->gpa);
 	if (block->crosses_page)
 		leave_page(part, block, block->second_page);
-	stat_add(vp, BLOCKS_INVALIDATED, 1);
 }
 
 static void remark_page(struct dbt_partition *part, struct code_page *page, gpa_t base)
@@ -311,9 +308,8 @@ static void remark_page(struct dbt_partition *part, struct code_page *page, gpa_
 	}
 }
 
-void code_cache_invalidate(struct dbt_vp *vp, gpa_t gpa, uint32_t bytes)
+void code_cache_invalidate(struct dbt_partition *part, struct dbt_vp *vp, gpa_t gpa, uint32_t bytes)
 {
-	struct dbt_partition *part = vp_partition(vp);
 	gpa_t base = gpa & ~(PAGE_BYTES - 1);
 	struct code_page **entry = page_entry(part, gpa);
 	struct block *next;
@@ -322,11 +318,15 @@ void code_cache_invalidate(struct dbt_vp *vp, gpa_t gpa, uint32_t bytes)
 		return;
 	for (struct block *block = (*entry)->blocks; block; block = next) {
 		next = block->page_next[page_index(block, base)];
-		if (block_overlaps(block, gpa, bytes))
-			invalidate_block(vp, block);
+		if (!block_overlaps(block, gpa, bytes))
+			continue;
+		invalidate_block(part, block);
+		if (vp)
+			stat_add(vp, BLOCKS_INVALIDATED, 1);
 	}
 	remark_page(part, *entry, base);
-	mmu_flush_jumps(vp);
+	if (vp)
+		mmu_flush_jumps(vp);
 	for (unsigned int i = 0; i < part->part.vp_count; i++) {
 		struct dbt_vp *other = partition_vp(part, i);
 

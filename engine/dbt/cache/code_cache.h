@@ -131,7 +131,8 @@ void code_cache_publish(struct dbt_vp *vp, struct block *block, const struct emi
  * No VP can write there unnoticed after the return. -ENOMEM: flush first.
  */
 int code_cache_watch(struct dbt_vp *vp, gpa_t gpa, uint32_t bytes);
-void code_cache_invalidate(struct dbt_vp *vp, gpa_t gpa, uint32_t bytes);
+/* Blocks with bytes of [gpa, gpa + bytes), within one page, are gone; @vp is the caller's or NULL. */
+void code_cache_invalidate(struct dbt_partition *part, struct dbt_vp *vp, gpa_t gpa, uint32_t bytes);
 /* Throws everything away. All VPs are stopped by the caller (stop_vps()). */
 void code_cache_flush(struct dbt_partition *part);
 

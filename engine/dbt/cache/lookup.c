@@ -109,7 +109,7 @@ static void invalidate_heavy(struct dbt_vp *vp)
 	struct dbt_partition *part = vp_partition(vp);
 
 	pthread_mutex_lock(&part->lock);
-	code_cache_invalidate(vp, vp->heavy_args[0], vp->heavy_args[1]);
+	code_cache_invalidate(part, vp, vp->heavy_args[0], vp->heavy_args[1]);
 	pthread_mutex_unlock(&part->lock);
 }
 

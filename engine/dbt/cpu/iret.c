@@ -68,12 +68,20 @@ static uint32_t iret_flags_mask(const struct dbt_vp *vp, uint32_t width)
 	return mask;
 }
 
+/* One that came meanwhile is looked at again. */
+static void unmask_nmi(struct dbt_vp *vp)
+{
+	vp->nmi_masked = 0;
+	if (unlikely(atomic_load(&vp->requests) & REQ_NMI))
+		vp_request_exit(vp);
+}
+
 static void iret_flags(struct dbt_vp *vp, uint32_t flags, uint32_t width)
 {
 	uint32_t mask = iret_flags_mask(vp, width);
 
 	vp_set_rflags(vp, (vp_rflags(vp) & ~(mask | FLAG_RF)) | (flags & mask));
-	vp->nmi_masked = 0;
+	unmask_nmi(vp);
 }
 
 /* Real mode, and virtual-8086 mode at IOPL 3. */
@@ -106,7 +114,7 @@ static enum cpu_result iret_to_vm86(struct dbt_vp *vp, struct stack *stack,
 	if (values[0] > 0xffff)
 		return raise_now_error(vp, VEC_GP, 0);
 	vp_set_rflags(vp, values[2] & 0x3f7fd7 & ~FLAG_RF);
-	vp->nmi_masked = 0;
+	unmask_nmi(vp);
 	segment_fill_real(vp, &vp->seg[VP_CS], values[1]);
 	segment_fill_real(vp, &vp->seg[VP_SS], more[1]);
 	for (unsigned int i = 0; i < ARRAY_SIZE(order); i++)

@@ -2,7 +2,8 @@
  * stack.c - pushes and pops of far transfers, with the stack's size, limit and privilege
  *
  * A frame goes to memory in one access whenever it does not wrap around the end of a 16- or 32-bit
- * stack, so that it is written entirely or not at all.
+ * stack, so that it is written entirely or not at all. When that faults it is done again element
+ * by element, from the top as a processor does it, so that CR2 is the one a processor would report.
  */
 #include "segmentation.h"
 
@@ -113,6 +114,7 @@ int stack_push(struct dbt_vp *vp, struct stack *stack, const uint64_t *values, u
 	uint32_t bytes = count * width;
 	uint64_t pointer = (stack->pointer - bytes) & stack->mask;
 	uint64_t linear;
+	int r;
 
 	if (unlikely(bytes > sizeof(frame) || wraps(stack, pointer, bytes)))
 		return push_wrapping(vp, stack, values, count, width);
@@ -120,8 +122,11 @@ int stack_push(struct dbt_vp *vp, struct stack *stack, const uint64_t *values, u
 		put_value(frame + (count - 1 - i) * width, values[i], width);
 	if (stack_address(vp, stack, pointer, bytes, &linear))
 		return -1;
+	r = mmu_write(vp, linear, frame, bytes, stack->access);
+	if (unlikely(r < 0))
+		return push_wrapping(vp, stack, values, count, width);
 	stack->pointer = pointer;
-	return mmu_write(vp, linear, frame, bytes, stack->access);
+	return r;
 }
 
 static int pop_wrapping(struct dbt_vp *vp, struct stack *stack, uint64_t *ret_values,
