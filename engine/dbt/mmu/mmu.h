@@ -58,8 +58,7 @@ void *mmu_host_span(struct dbt_vp *vp, uint64_t va, uint32_t access, uint64_t *r
 /*
  * mmu_fetch_page() - translate the page of an instruction fetch at vp's CPL
  * Returns 0 with *ret_gpa and *ret_host (both of va itself, good up to the page's end); -1: exception
- * raised (#PF with I/D bit, #GP for a non-canonical address), or fetch from outside memory:
- * VP_EXIT_FAILED prepared. Light.
+ * raised (#PF with I/D bit, #GP for a non-canonical address, #UD for a fetch from outside memory).
  */
 int mmu_fetch_page(struct dbt_vp *vp, uint64_t va, gpa_t *ret_gpa, const uint8_t **ret_host);
 

@@ -22,7 +22,7 @@
 #define EFER_LMA BIT(10)
 #define EFER_NXE BIT(11)
 
-/* Flags beside the page address in page_entry.gpa; the inline TLB's gpa has the same and the last two. */
+/* Flags beside the page address in page_entry.gpa; the inline TLB's gpa has the same, and P_LOGS. */
 #define P_USER     0x001u
 #define P_WRITE    0x002u
 #define P_NX       0x004u
@@ -34,6 +34,7 @@
 #define P_DIRTY_LOG 0x100u /* the slot logs writes: page_flags has PAGE_DIRTY once it is logged */
 #define P_LOGGED        0x200u /* inline TLB: the entry is in log[0] */
 #define P_LOGGED_GLOBAL 0x400u /* ... in log[1] */
+#define P_HUGE     0x800u /* with P_LARGE: of a 1G page */
 #define P_LOGS (P_LOGGED | P_LOGGED_GLOBAL)
 #define P_FLAGS 0xfffull
 
@@ -77,7 +78,7 @@ struct mmu {
 	uint32_t pcid;
 	uint32_t victim;
 	uint16_t pcid_asid[4096]; /* 0: nothing is cached of this PCID */
-	uint64_t large_bloom[BLOOM_BITS / 64]; /* hashed 2M and 1G regions with a P_LARGE entry */
+	uint64_t large_bloom[BLOOM_BITS / 64]; /* hashed 2M (P_LARGE) and 1G (P_HUGE) regions with an entry */
 	struct page_entry pages[L2_SETS][L2_WAYS] __attribute__((aligned(64)));
 
 	/* Inline TLB entries (table << TLB_ENTRY_BITS | index) that are not empty: [1] global ones. */

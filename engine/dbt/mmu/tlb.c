@@ -8,7 +8,7 @@
  *  2. An entry is in each log at most once, so the logs never overflow.
  *  3. A second-level entry is alive when its asid is the current one or the one of global pages.
  *     Numbers are given out upwards; when they run out, everything is emptied.
- *  4. Any page that is a piece of a large one is in large_bloom (by 2M and by 1G region), so
+ *  4. Any page that is a piece of a large one is in large_bloom (by its 2M or 1G region), so
  *     that INVLPG knows when one page is not enough. Bits are cleared by full flushes only.
  */
 #include "mmu_internal.h"
@@ -219,10 +219,8 @@ struct page_entry *tlb_insert(struct mmu *mmu, uint64_t va, const struct page_en
 
 	*entry = *page;
 	entry->tag = (va & ~P_FLAGS) | (page->gpa & P_GLOBAL ? global_asid(mmu) : mmu->asid);
-	if (page->gpa & P_LARGE) {
-		bloom_add(mmu->large_bloom, va >> 21);
-		bloom_add(mmu->large_bloom, va >> 30);
-	}
+	if (page->gpa & P_LARGE)
+		bloom_add(mmu->large_bloom, page->gpa & P_HUGE ? va >> 30 : va >> 21);
 	return entry;
 }
 

@@ -14,6 +14,7 @@
 
 #include "apic.h"
 #include "stats.h"
+#include "trace.h"
 
 #define PTE_P BIT(0)
 #define PTE_W BIT(1)
@@ -192,6 +193,7 @@ static void end_walk(const struct dbt_vp *vp, struct walk *walk, uint64_t va, ui
 	walk->flags |= value & PTE_D ? P_DIRTY : 0;
 	walk->flags |= (value & PTE_G) && (vp->cr4 & CR4_PGE) ? P_GLOBAL : 0;
 	walk->flags |= level > 1 ? P_LARGE : 0;
+	walk->flags |= level > 2 ? P_HUGE : 0;
 }
 
 /* Returns 0 at a leaf, or else P and RSVD of the page fault's error code, | PF_FAULT. */
@@ -307,6 +309,20 @@ static uint32_t fault_code(const struct dbt_vp *vp, unsigned int table, uint32_t
 	       ((access & ACCESS_EXECUTE) && tells_fetch ? PF_FETCH : 0);
 }
 
+static void note_walk(struct dbt_vp *vp, uint64_t va, uint32_t access, gpa_t page)
+{
+	trace_note(vp, (struct trace_record){.kind = TRACE_WALK, .extra = access, .at = va, .value = page});
+}
+
+static void note_fault(struct dbt_vp *vp, uint64_t va, uint32_t access, const struct mmu_fault *fault)
+{
+	trace_note(vp, (struct trace_record){.kind = TRACE_WALK_FAULT,
+					     .vector = fault->vector,
+					     .error = fault->error,
+					     .extra = access,
+					     .at = va});
+}
+
 int mmu_walk(struct dbt_vp *vp, uint64_t va, unsigned int table, uint32_t access, bool probe,
 	     struct page_entry *ret_page, struct mmu_fault *ret_fault)
 {
@@ -333,9 +349,13 @@ int mmu_walk(struct dbt_vp *vp, uint64_t va, unsigned int table, uint32_t access
 		if (wrong) {
 			ret_fault->vector = VEC_PF;
 			ret_fault->error = (wrong & ~PF_FAULT) | fault_code(vp, table, access);
+			if (trace_wants(vp, PARTITION_TRACE_MMU))
+				note_fault(vp, va, access, ret_fault);
 			return -1;
 		}
 	} while (!probe && !update_tables(vp, &walk, access & ACCESS_WRITE));
+	if (trace_wants(vp, PARTITION_TRACE_MMU))
+		note_walk(vp, va, access, walk.gpa);
 	describe_page(vp, &walk, ret_page);
 	return 0;
 }
