@@ -13,11 +13,11 @@
 #include "cpuid_lookup.h"
 #include "operand.h"
 
-#define CR0_PAGING (CR0_PE | CR0_WP | CR0_PG)
-#define CR4_PAGING (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP)
-#define CR3_NO_FLUSH BIT(63)
-#define CR3_PCID_MASK 0xfffull
-#define PDPTE_PRESENT BIT(0)
+#define CR0_PAGING	   (CR0_PE | CR0_WP | CR0_PG)
+#define CR4_PAGING	   (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP)
+#define CR3_NO_FLUSH	   BIT(63)
+#define CR3_PCID_MASK	   0xfffull
+#define PDPTE_PRESENT	   BIT(0)
 #define PDPTE_RESERVED_LOW 0x1e6ull /* bits 1, 2, 5..8 */
 
 static uint64_t above_physical(struct dbt_vp *vp)
@@ -123,14 +123,21 @@ static const struct cr4_feature {
 	uint32_t leaf;
 	uint8_t reg, bit;
 } cr4_features[] = {
-	{ CR4_VME | CR4_PVI, 1, CPUID_EDX, 1 }, { CR4_TSD, 1, CPUID_EDX, 4 },
-	{ CR4_DE, 1, CPUID_EDX, 2 },            { CR4_PSE, 1, CPUID_EDX, 3 },
-	{ CR4_PAE, 1, CPUID_EDX, 6 },           { CR4_MCE, 1, CPUID_EDX, 7 },
-	{ CR4_PGE, 1, CPUID_EDX, 13 },          { CR4_OSFXSR, 1, CPUID_EDX, 24 },
-	{ CR4_OSXMMEXCPT, 1, CPUID_EDX, 25 },   { CR4_PCIDE, 1, CPUID_ECX, 17 },
-	{ CR4_OSXSAVE, 1, CPUID_ECX, 26 },      { CR4_FSGSBASE, 7, CPUID_EBX, 0 },
-	{ CR4_SMEP, 7, CPUID_EBX, 7 },          { CR4_SMAP, 7, CPUID_EBX, 20 },
-	{ CR4_UMIP, 7, CPUID_ECX, 2 },
+	{CR4_VME | CR4_PVI, 1, CPUID_EDX, 1},
+	{CR4_TSD, 1, CPUID_EDX, 4},
+	{CR4_DE, 1, CPUID_EDX, 2},
+	{CR4_PSE, 1, CPUID_EDX, 3},
+	{CR4_PAE, 1, CPUID_EDX, 6},
+	{CR4_MCE, 1, CPUID_EDX, 7},
+	{CR4_PGE, 1, CPUID_EDX, 13},
+	{CR4_OSFXSR, 1, CPUID_EDX, 24},
+	{CR4_OSXMMEXCPT, 1, CPUID_EDX, 25},
+	{CR4_PCIDE, 1, CPUID_ECX, 17},
+	{CR4_OSXSAVE, 1, CPUID_ECX, 26},
+	{CR4_FSGSBASE, 7, CPUID_EBX, 0},
+	{CR4_SMEP, 7, CPUID_EBX, 7},
+	{CR4_SMAP, 7, CPUID_EBX, 20},
+	{CR4_UMIP, 7, CPUID_ECX, 2},
 };
 
 static uint64_t cr4_allowed(const struct dbt_partition *part)
@@ -191,15 +198,10 @@ enum cpu_result helper_mov_to_cr(struct dbt_vp *vp, struct cpu_args args, uint64
 	if (vp->cpl)
 		return cpu_fault_gp(vp);
 	switch (args.reg) {
-	case 0:
-		return set_cr0(vp, value);
-	case 2:
-		vp->cr2 = value;
-		return CPU_DONE;
-	case 3:
-		return set_cr3(vp, value);
-	case 4:
-		return set_cr4(vp, value);
+	case 0: return set_cr0(vp, value);
+	case 2: vp->cr2 = value; return CPU_DONE;
+	case 3: return set_cr3(vp, value);
+	case 4: return set_cr4(vp, value);
 	}
 	if (value >> 4)
 		return cpu_fault_gp(vp);
@@ -210,14 +212,10 @@ enum cpu_result helper_mov_to_cr(struct dbt_vp *vp, struct cpu_args args, uint64
 static uint64_t get_cr(struct dbt_vp *vp, unsigned int number)
 {
 	switch (number) {
-	case 0:
-		return vp->cr0;
-	case 2:
-		return vp->cr2;
-	case 3:
-		return vp->cr3;
-	case 4:
-		return vp->cr4;
+	case 0: return vp->cr0;
+	case 2: return vp->cr2;
+	case 3: return vp->cr3;
+	case 4: return vp->cr4;
 	}
 	return apic_get_tpr(vp);
 }
@@ -267,9 +265,9 @@ enum cpu_result helper_smsw(struct dbt_vp *vp, struct cpu_args args, uint64_t ad
 
 /* --- debug registers --- */
 
-#define DR6_FIXED 0xffff0ff0ull
+#define DR6_FIXED    0xffff0ff0ull
 #define DR6_WRITABLE 0xe00full
-#define DR7_FIXED 0x400ull
+#define DR7_FIXED    0x400ull
 #define DR7_WRITABLE 0xffff23ffull
 
 /* DR4 and DR5 are other names of DR6 and DR7 unless CR4.DE. Returns 0..3, 6, 7, or -1: #UD. */
@@ -311,7 +309,9 @@ enum cpu_result helper_mov_from_dr(struct dbt_vp *vp, struct cpu_args args, uint
 	if (vp->cpl)
 		return cpu_fault_gp(vp);
 	reg_set(vp, args.rm, is_code64(vp) ? 8 : 4,
-		number < 4 ? vp->dr[number] : number == 6 ? vp->dr6 : vp->dr7);
+		number < 4    ? vp->dr[number]
+		: number == 6 ? vp->dr6
+			      : vp->dr7);
 	return CPU_DONE;
 }
 

@@ -20,8 +20,8 @@
 #include "operand.h"
 
 #define XSAVE_LEGACY_BYTES 576u /* x87, SSE and the header */
-#define XSAVE_AVX_BYTES 256u
-#define CR_XCR0_KNOWN (XCR0_X87 | XCR0_SSE | XCR0_AVX)
+#define XSAVE_AVX_BYTES	   256u
+#define CR_XCR0_KNOWN	   (XCR0_X87 | XCR0_SSE | XCR0_AVX)
 
 #define B(n) (1u << (n))
 
@@ -119,8 +119,8 @@ static const struct cpuid_fix {
 	uint32_t leaf;
 	void (*fix)(struct dbt_vp *vp, uint32_t subleaf, struct cpuid_leaf *leaf);
 } cpuid_fixes[] = {
-	{ 1, fix_features },    { 0xb, fix_topology },  { 0x1f, fix_topology },
-	{ 0xd, fix_xsave },     { 0x16, fix_frequency }, { 0x8000001e, fix_identifiers },
+	{1, fix_features}, {0xb, fix_topology},	  {0x1f, fix_topology},
+	{0xd, fix_xsave},  {0x16, fix_frequency}, {0x8000001e, fix_identifiers},
 };
 
 static void apply_fixes(struct dbt_vp *vp, uint32_t subleaf, struct cpuid_leaf *leaf)
@@ -158,7 +158,7 @@ enum cpu_result helper_cpuid(struct dbt_vp *vp, struct cpu_args args, uint64_t u
 	const struct dbt_partition *part = vp_partition(vp);
 	uint32_t number = leaf_answered(part, vp->gpr[VP_RAX]), subleaf = vp->gpr[VP_RCX];
 	const struct cpuid_leaf *row = cpuid_find(part, number, subleaf);
-	struct cpuid_leaf leaf = { .leaf = number };
+	struct cpuid_leaf leaf = {.leaf = number};
 
 	if (row)
 		leaf = *row;
@@ -187,41 +187,43 @@ uint64_t cpu_xcr0_supported(void)
 /* Features, by the manuals' names. ECX_1 etc.: register and leaf. */
 #define ECX_1_HOST                                                                                 \
 	(B(0) /* SSE3 */ | B(1) /* PCLMULQDQ */ | B(9) /* SSSE3 */ | B(13) /* CX16 */ |            \
-	 B(19) /* SSE4.1 */ | B(20) /* SSE4.2 */ | B(22) /* MOVBE */ | B(23) /* POPCNT */ |         \
+	 B(19) /* SSE4.1 */ | B(20) /* SSE4.2 */ | B(22) /* MOVBE */ | B(23) /* POPCNT */ |        \
 	 B(25) /* AES */ | B(26) /* XSAVE */ | B(30) /* RDRAND */)
 #define ECX_1_AVX (B(12) /* FMA */ | B(28) /* AVX */ | B(29) /* F16C */)
 #define ECX_1_SOFTWARE                                                                             \
-	(B(17) /* PCID */ | B(21) /* x2APIC */ | B(24) /* TSC deadline */ | B(31) /* hypervisor */)
+	(B(17) /* PCID */ | B(21) /* x2APIC */ | B(24) /* TSC deadline */ | B(31) /* hypervisor    \
+										   */)
 #define EDX_1_HOST (B(27) /* self snoop */)
 #define EDX_1_SOFTWARE                                                                             \
 	(B(0) /* x87 */ | B(2) /* DE */ | B(3) /* PSE */ | B(4) /* TSC */ | B(5) /* MSR */ |       \
-	 B(6) /* PAE */ | B(7) /* MCE */ | B(8) /* CX8 */ | B(9) /* APIC */ | B(11) /* SEP */ |     \
-	 B(12) /* MTRR */ | B(13) /* PGE */ | B(14) /* MCA */ | B(15) /* CMOV */ | B(16) /* PAT */ | \
-	 B(17) /* PSE36 */ | B(19) /* CLFLUSH */ | B(23) /* MMX */ | B(24) /* FXSR */ |             \
-	 B(25) /* SSE */ | B(26) /* SSE2 */)
+	 B(6) /* PAE */ | B(7) /* MCE */ | B(8) /* CX8 */ | B(9) /* APIC */ | B(11) /* SEP */ |    \
+	 B(12) /* MTRR */ | B(13) /* PGE */ | B(14) /* MCA */ | B(15) /* CMOV */ |                 \
+	 B(16) /* PAT */ | B(17) /* PSE36 */ | B(19) /* CLFLUSH */ | B(23) /* MMX */ |             \
+	 B(24) /* FXSR */ | B(25) /* SSE */ | B(26) /* SSE2 */)
 #define EBX_7_HOST                                                                                 \
 	(B(3) /* BMI1 */ | B(6) /* FDP only on exceptions */ | B(8) /* BMI2 */ | B(9) /* ERMS */ | \
 	 B(13) /* no FPU CS and DS */ | B(18) /* RDSEED */ | B(19) /* ADX */ |                     \
 	 B(23) /* CLFLUSHOPT */ | B(24) /* CLWB */ | B(29) /* SHA */)
 #define EBX_7_AVX (B(5) /* AVX2 */)
 #define EBX_7_SOFTWARE                                                                             \
-	(B(0) /* FSGSBASE */ | B(1) /* TSC_ADJUST */ | B(7) /* SMEP */ | B(10) /* INVPCID */ |      \
+	(B(0) /* FSGSBASE */ | B(1) /* TSC_ADJUST */ | B(7) /* SMEP */ | B(10) /* INVPCID */ |     \
 	 B(20) /* SMAP */)
-#define ECX_7_HOST (B(8) /* GFNI */)
-#define ECX_7_AVX (B(9) /* VAES */ | B(10) /* VPCLMULQDQ */)
+#define ECX_7_HOST     (B(8) /* GFNI */)
+#define ECX_7_AVX      (B(9) /* VAES */ | B(10) /* VPCLMULQDQ */)
 #define ECX_7_SOFTWARE (B(22) /* RDPID */)
-#define EDX_7_HOST (B(4) /* FSRM */)
-#define EDX_7_INTEL (B(29) /* ARCH_CAPABILITIES */)
-#define EAX_D1_HOST (B(0) /* XSAVEOPT */ | B(1) /* XSAVEC */ | B(2) /* XGETBV with ECX = 1 */)
+#define EDX_7_HOST     (B(4) /* FSRM */)
+#define EDX_7_INTEL    (B(29) /* ARCH_CAPABILITIES */)
+#define EAX_D1_HOST    (B(0) /* XSAVEOPT */ | B(1) /* XSAVEC */ | B(2) /* XGETBV with ECX = 1 */)
 #define ECX_80000001_HOST                                                                          \
-	(B(0) /* LAHF */ | B(5) /* ABM */ | B(6) /* SSE4A */ | B(8) /* PREFETCHW */ | B(22) /* TOPOEXT */)
+	(B(0) /* LAHF */ | B(5) /* ABM */ | B(6) /* SSE4A */ | B(8) /* PREFETCHW */ |              \
+	 B(22) /* TOPOEXT */)
 #define EDX_80000001_COPY (EDX_1_SOFTWARE & 0x0183f3ff) /* AMD repeats leaf 1 here */
 #define EDX_80000001_SOFTWARE                                                                      \
-	(B(11) /* SYSCALL */ | B(20) /* NX */ | B(26) /* 1 GiB pages */ | B(27) /* RDTSCP */ |      \
+	(B(11) /* SYSCALL */ | B(20) /* NX */ | B(26) /* 1 GiB pages */ | B(27) /* RDTSCP */ |     \
 	 B(29) /* long mode */)
-#define EDX_80000001_AMD (B(22) /* MMX extensions */)
+#define EDX_80000001_AMD  (B(22) /* MMX extensions */)
 #define EBX_80000008_HOST (B(2) /* FXSAVE always saves error pointers */)
-#define EBX_80000008_AMD (B(26) /* SSB_NO */ | B(29) /* BTC_NO */)
+#define EBX_80000008_AMD  (B(26) /* SSB_NO */ | B(29) /* BTC_NO */)
 #define EAX_80000021_HOST                                                                          \
 	(B(0) /* no nested data breakpoints */ | B(2) /* LFENCE serializes */ |                    \
 	 B(6) /* a null selector clears the base */)
@@ -235,59 +237,80 @@ static const struct leaf_rule {
 	uint32_t leaf, subleaf;
 	uint8_t vendor;
 	bool subleaf_matters;
-	uint32_t host[4];    /* the host's bits that stay */
-	uint32_t avx[4];     /* ... when the host's system has AVX enabled */
+	uint32_t host[4];     /* the host's bits that stay */
+	uint32_t avx[4];      /* ... when the host's system has AVX enabled */
 	uint32_t software[4]; /* always set */
 } leaf_rules[] = {
-	{ .leaf = 0, .host = { 0, ~0u, ~0u, ~0u } },
-	{ .leaf = 1,
-	  .host = { ~0u, 0x0000ff00, ECX_1_HOST, EDX_1_HOST },
-	  .avx = { 0, 0, ECX_1_AVX, 0 },
-	  .software = { 0, 0x00010000, ECX_1_SOFTWARE, EDX_1_SOFTWARE } },
-	{ .leaf = 2, .vendor = ON_INTEL, .host = { ~0u, ~0u, ~0u, ~0u } },
+	{.leaf = 0, .host = {0, ~0u, ~0u, ~0u}},
+	{.leaf = 1,
+	 .host = {~0u, 0x0000ff00, ECX_1_HOST, EDX_1_HOST},
+	 .avx = {0, 0, ECX_1_AVX, 0},
+	 .software = {0, 0x00010000, ECX_1_SOFTWARE, EDX_1_SOFTWARE}},
+	{.leaf = 2, .vendor = ON_INTEL, .host = {~0u, ~0u, ~0u, ~0u}},
 	/* Caches: type and geometry, but nobody to share them with. */
-	{ .leaf = 4, .subleaf_matters = true, .vendor = ON_INTEL, .host = { 0x3fff, ~0u, ~0u, 7 } },
-	{ .leaf = 4, .subleaf = 1, .subleaf_matters = true, .vendor = ON_INTEL,
-	  .host = { 0x3fff, ~0u, ~0u, 7 } },
-	{ .leaf = 4, .subleaf = 2, .subleaf_matters = true, .vendor = ON_INTEL,
-	  .host = { 0x3fff, ~0u, ~0u, 7 } },
-	{ .leaf = 4, .subleaf = 3, .subleaf_matters = true, .vendor = ON_INTEL,
-	  .host = { 0x3fff, ~0u, ~0u, 7 } },
-	{ .leaf = 6, .software = { B(2) /* the APIC timer always runs */ } },
-	{ .leaf = 7, .subleaf_matters = true,
-	  .host = { 0, EBX_7_HOST, ECX_7_HOST, EDX_7_HOST },
-	  .avx = { 0, EBX_7_AVX, ECX_7_AVX, 0 },
-	  .software = { 0, EBX_7_SOFTWARE, ECX_7_SOFTWARE, 0 } },
+	{.leaf = 4, .subleaf_matters = true, .vendor = ON_INTEL, .host = {0x3fff, ~0u, ~0u, 7}},
+	{.leaf = 4,
+	 .subleaf = 1,
+	 .subleaf_matters = true,
+	 .vendor = ON_INTEL,
+	 .host = {0x3fff, ~0u, ~0u, 7}},
+	{.leaf = 4,
+	 .subleaf = 2,
+	 .subleaf_matters = true,
+	 .vendor = ON_INTEL,
+	 .host = {0x3fff, ~0u, ~0u, 7}},
+	{.leaf = 4,
+	 .subleaf = 3,
+	 .subleaf_matters = true,
+	 .vendor = ON_INTEL,
+	 .host = {0x3fff, ~0u, ~0u, 7}},
+	{.leaf = 6, .software = {B(2) /* the APIC timer always runs */}},
+	{.leaf = 7,
+	 .subleaf_matters = true,
+	 .host = {0, EBX_7_HOST, ECX_7_HOST, EDX_7_HOST},
+	 .avx = {0, EBX_7_AVX, ECX_7_AVX, 0},
+	 .software = {0, EBX_7_SOFTWARE, ECX_7_SOFTWARE, 0}},
 	/* One thread per core, one core: level type in ECX[15:8]. */
-	{ .leaf = 0xb, .subleaf_matters = true, .software = { 0, 1, 0x100, 0 } },
-	{ .leaf = 0xb, .subleaf = 1, .subleaf_matters = true, .software = { 0, 1, 0x201, 0 } },
-	{ .leaf = 0xd, .subleaf_matters = true },
-	{ .leaf = 0xd, .subleaf = 1, .subleaf_matters = true, .host = { EAX_D1_HOST } },
-	{ .leaf = 0xd, .subleaf = 2, .subleaf_matters = true, .avx = { ~0u, ~0u, 0, 0 } },
-	{ .leaf = 0x16, .vendor = ON_INTEL },
-	{ .leaf = 0x80000000, .host = { 0, ~0u, ~0u, ~0u } },
-	{ .leaf = 0x80000001,
-	  .host = { ~0u, 0, ECX_80000001_HOST, 0 },
-	  .software = { 0, 0, 0, EDX_80000001_SOFTWARE } },
-	{ .leaf = 0x80000002, .host = { ~0u, ~0u, ~0u, ~0u } },
-	{ .leaf = 0x80000003, .host = { ~0u, ~0u, ~0u, ~0u } },
-	{ .leaf = 0x80000004, .host = { ~0u, ~0u, ~0u, ~0u } },
-	{ .leaf = 0x80000005, .vendor = ON_AMD, .host = { ~0u, ~0u, ~0u, ~0u } },
-	{ .leaf = 0x80000006, .host = { ~0u, ~0u, ~0u, ~0u } },
-	{ .leaf = 0x80000007, .host = { 0, 0, 0, B(8) /* invariant TSC */ } },
-	{ .leaf = 0x80000008, .host = { 0xff, EBX_80000008_HOST, 0, 0 }, .software = { 48 << 8 } },
-	{ .leaf = 0x80000019, .vendor = ON_AMD, .host = { ~0u, ~0u, 0, 0 } },
-	{ .leaf = 0x8000001a, .vendor = ON_AMD, .host = { 7, 0, 0, 0 } },
-	{ .leaf = 0x8000001d, .subleaf_matters = true, .vendor = ON_AMD,
-	  .host = { 0x3fff, ~0u, ~0u, 3 } },
-	{ .leaf = 0x8000001d, .subleaf = 1, .subleaf_matters = true, .vendor = ON_AMD,
-	  .host = { 0x3fff, ~0u, ~0u, 3 } },
-	{ .leaf = 0x8000001d, .subleaf = 2, .subleaf_matters = true, .vendor = ON_AMD,
-	  .host = { 0x3fff, ~0u, ~0u, 3 } },
-	{ .leaf = 0x8000001d, .subleaf = 3, .subleaf_matters = true, .vendor = ON_AMD,
-	  .host = { 0x3fff, ~0u, ~0u, 3 } },
-	{ .leaf = 0x8000001e, .vendor = ON_AMD },
-	{ .leaf = 0x80000021, .vendor = ON_AMD, .host = { EAX_80000021_HOST, 0, 0, 0 } },
+	{.leaf = 0xb, .subleaf_matters = true, .software = {0, 1, 0x100, 0}},
+	{.leaf = 0xb, .subleaf = 1, .subleaf_matters = true, .software = {0, 1, 0x201, 0}},
+	{.leaf = 0xd, .subleaf_matters = true},
+	{.leaf = 0xd, .subleaf = 1, .subleaf_matters = true, .host = {EAX_D1_HOST}},
+	{.leaf = 0xd, .subleaf = 2, .subleaf_matters = true, .avx = {~0u, ~0u, 0, 0}},
+	{.leaf = 0x16, .vendor = ON_INTEL},
+	{.leaf = 0x80000000, .host = {0, ~0u, ~0u, ~0u}},
+	{.leaf = 0x80000001,
+	 .host = {~0u, 0, ECX_80000001_HOST, 0},
+	 .software = {0, 0, 0, EDX_80000001_SOFTWARE}},
+	{.leaf = 0x80000002, .host = {~0u, ~0u, ~0u, ~0u}},
+	{.leaf = 0x80000003, .host = {~0u, ~0u, ~0u, ~0u}},
+	{.leaf = 0x80000004, .host = {~0u, ~0u, ~0u, ~0u}},
+	{.leaf = 0x80000005, .vendor = ON_AMD, .host = {~0u, ~0u, ~0u, ~0u}},
+	{.leaf = 0x80000006, .host = {~0u, ~0u, ~0u, ~0u}},
+	{.leaf = 0x80000007, .host = {0, 0, 0, B(8) /* invariant TSC */}},
+	{.leaf = 0x80000008, .host = {0xff, EBX_80000008_HOST, 0, 0}, .software = {48 << 8}},
+	{.leaf = 0x80000019, .vendor = ON_AMD, .host = {~0u, ~0u, 0, 0}},
+	{.leaf = 0x8000001a, .vendor = ON_AMD, .host = {7, 0, 0, 0}},
+	{.leaf = 0x8000001d,
+	 .subleaf_matters = true,
+	 .vendor = ON_AMD,
+	 .host = {0x3fff, ~0u, ~0u, 3}},
+	{.leaf = 0x8000001d,
+	 .subleaf = 1,
+	 .subleaf_matters = true,
+	 .vendor = ON_AMD,
+	 .host = {0x3fff, ~0u, ~0u, 3}},
+	{.leaf = 0x8000001d,
+	 .subleaf = 2,
+	 .subleaf_matters = true,
+	 .vendor = ON_AMD,
+	 .host = {0x3fff, ~0u, ~0u, 3}},
+	{.leaf = 0x8000001d,
+	 .subleaf = 3,
+	 .subleaf_matters = true,
+	 .vendor = ON_AMD,
+	 .host = {0x3fff, ~0u, ~0u, 3}},
+	{.leaf = 0x8000001e, .vendor = ON_AMD},
+	{.leaf = 0x80000021, .vendor = ON_AMD, .host = {EAX_80000021_HOST, 0, 0, 0}},
 };
 
 /* Bits that are added on one vendor's processors only. */
@@ -296,16 +319,16 @@ static const struct vendor_bits {
 	uint8_t vendor;
 	uint32_t bits[4];
 } vendor_bits[] = {
-	{ 7, ON_INTEL, { 0, 0, 0, EDX_7_INTEL } },
-	{ 0x80000001, ON_AMD, { 0, 0, 0, EDX_80000001_COPY | EDX_80000001_AMD } },
-	{ 0x80000008, ON_AMD, { 0, EBX_80000008_AMD, 0, 0 } },
-	{ 0x80000021, ON_AMD, { EAX_80000021_AMD, 0, ECX_80000021_AMD, 0 } },
+	{7, ON_INTEL, {0, 0, 0, EDX_7_INTEL}},
+	{0x80000001, ON_AMD, {0, 0, 0, EDX_80000001_COPY | EDX_80000001_AMD}},
+	{0x80000008, ON_AMD, {0, EBX_80000008_AMD, 0, 0}},
+	{0x80000021, ON_AMD, {EAX_80000021_AMD, 0, ECX_80000021_AMD, 0}},
 };
 
 /* What the host says; leaves beyond its maximum are zeros. */
 static struct cpuid_leaf host_leaf(uint32_t leaf, uint32_t subleaf)
 {
-	struct cpuid_leaf host = { .leaf = leaf, .subleaf = subleaf };
+	struct cpuid_leaf host = {.leaf = leaf, .subleaf = subleaf};
 	uint32_t max, ebx, ecx, edx;
 
 	__cpuid(leaf & 0x80000000, max, ebx, ecx, edx);
@@ -328,7 +351,8 @@ static struct cpuid_leaf apply_rule(const struct leaf_rule *rule, bool avx, bool
 
 	leaf.subleaf_matters = rule->subleaf_matters;
 	for (unsigned int r = 0; r < 4; r++)
-		regs[r] = (regs[r] & (rule->host[r] | (avx ? rule->avx[r] : 0))) | rule->software[r];
+		regs[r] =
+			(regs[r] & (rule->host[r] | (avx ? rule->avx[r] : 0))) | rule->software[r];
 	for (unsigned int i = 0; i < ARRAY_SIZE(vendor_bits); i++) {
 		const struct vendor_bits *v = &vendor_bits[i];
 

@@ -6,11 +6,11 @@
 
 static struct cpuid_leaf cpuid(uint32_t leaf, uint32_t subleaf)
 {
-	struct cpuid_leaf result = { .leaf = leaf, .subleaf = subleaf };
+	struct cpuid_leaf result = {.leaf = leaf, .subleaf = subleaf};
 
 	h.vp.gpr[VP_RAX] = 0xffffffff00000000 | leaf;
 	h.vp.gpr[VP_RCX] = 0xffffffff00000000 | subleaf;
-	assert_done(helper_cpuid(&h.vp, (struct cpu_args){ 0 }, 0));
+	assert_done(helper_cpuid(&h.vp, (struct cpu_args){0}, 0));
 	for (unsigned int reg = VP_RAX; reg <= VP_RBX; reg++)
 		assert_int_equal(h.vp.gpr[reg] >> 32, 0);
 	result.eax = h.vp.gpr[VP_RAX];
@@ -29,20 +29,21 @@ static void nothing_is_offered_that_the_engine_cannot_do(void **state)
 		uint8_t reg;
 		uint32_t bits;
 	} never[] = {
-		{ "MONITOR, VMX, SMX, EIST, DS, SDBG, PDCM, DCA", 1, CPUID_ECX, 0x0004cdfc },
-		{ "VME, DS, ACPI, HTT, TM", 1, CPUID_EDX, 0x30600002 },
-		{ "SGX, HLE, RTM, MPX, PQM, PQE, PT", 7, CPUID_EBX, 0x0200d814 },
-		{ "AVX-512", 7, CPUID_EBX, 0xdc230000 },
-		{ "anything but RDPID, GFNI, VAES, VPCLMULQDQ", 7, CPUID_ECX, ~0x00400700u },
-		{ "AVX-512 and AMX", 7, CPUID_EDX, 0x01c0010c },
-		{ "IBRS, STIBP, L1D_FLUSH, core caps, SSBD", 7, CPUID_EDX, 0xdc000000 },
-		{ "CET_IBT, hybrid, MD_CLEAR", 7, CPUID_EDX, 0x00108400 },
-		{ "SVM, XOP, SKINIT, WDT, LWP, FMA4, TBM", 0x80000001, CPUID_ECX, 0x0021b804 },
-		{ "misaligned SSE, OSVW, IBS, NodeId, perf", 0x80000001, CPUID_ECX, 0x19880680 },
-		{ "FFXSR, 3DNow", 0x80000001, CPUID_EDX, 0xc2000000 },
-		{ "CLZERO, WBNOINVD, IBPB, IBRS, STIBP, SSBD, PSFD", 0x80000008, CPUID_EBX, 0x1103fa01 },
-		{ "automatic IBRS, UAI, prefetch control", 0x80000021, CPUID_EAX, 0x00002180 },
-		{ "P-states and thermal", 0x80000007, CPUID_EDX, 0xfffffeff },
+		{"MONITOR, VMX, SMX, EIST, DS, SDBG, PDCM, DCA", 1, CPUID_ECX, 0x0004cdfc},
+		{"VME, DS, ACPI, HTT, TM", 1, CPUID_EDX, 0x30600002},
+		{"SGX, HLE, RTM, MPX, PQM, PQE, PT", 7, CPUID_EBX, 0x0200d814},
+		{"AVX-512", 7, CPUID_EBX, 0xdc230000},
+		{"anything but RDPID, GFNI, VAES, VPCLMULQDQ", 7, CPUID_ECX, ~0x00400700u},
+		{"AVX-512 and AMX", 7, CPUID_EDX, 0x01c0010c},
+		{"IBRS, STIBP, L1D_FLUSH, core caps, SSBD", 7, CPUID_EDX, 0xdc000000},
+		{"CET_IBT, hybrid, MD_CLEAR", 7, CPUID_EDX, 0x00108400},
+		{"SVM, XOP, SKINIT, WDT, LWP, FMA4, TBM", 0x80000001, CPUID_ECX, 0x0021b804},
+		{"misaligned SSE, OSVW, IBS, NodeId, perf", 0x80000001, CPUID_ECX, 0x19880680},
+		{"FFXSR, 3DNow", 0x80000001, CPUID_EDX, 0xc2000000},
+		{"CLZERO, WBNOINVD, IBPB, IBRS, STIBP, SSBD, PSFD", 0x80000008, CPUID_EBX,
+		 0x1103fa01},
+		{"automatic IBRS, UAI, prefetch control", 0x80000021, CPUID_EAX, 0x00002180},
+		{"P-states and thermal", 0x80000007, CPUID_EDX, 0xfffffeff},
 	};
 
 	harness_reset();
@@ -51,15 +52,18 @@ static void nothing_is_offered_that_the_engine_cannot_do(void **state)
 		uint32_t value = (&leaf.eax)[never[i].reg];
 
 		if (value & never[i].bits)
-			fail_msg("%s: %#x in leaf %#x", never[i].what, value & never[i].bits, never[i].leaf);
+			fail_msg("%s: %#x in leaf %#x", never[i].what, value & never[i].bits,
+				 never[i].leaf);
 	}
 }
 
 static void what_is_done_in_software_is_always_offered(void **state)
 {
 	harness_reset();
-	assert_int_equal(cpuid(1, 0).ecx & 0x81220000, 0x81220000); /* hypervisor, deadline, x2APIC, PCID */
-	assert_int_equal(cpuid(7, 0).ebx & 0x00100483, 0x00100483); /* SMAP, INVPCID, SMEP, adjust, base */
+	assert_int_equal(cpuid(1, 0).ecx & 0x81220000,
+			 0x81220000); /* hypervisor, deadline, x2APIC, PCID */
+	assert_int_equal(cpuid(7, 0).ebx & 0x00100483,
+			 0x00100483); /* SMAP, INVPCID, SMEP, adjust, base */
 	assert_int_equal(cpuid(7, 0).ecx & 0x00400000, 0x00400000); /* RDPID */
 	assert_int_equal(cpuid(0x80000001, 0).edx & 0x2c100800, 0x2c100800);
 	assert_int_equal(cpuid(6, 0).eax, 4);
@@ -126,7 +130,7 @@ static void set_vendor(uint32_t ebx)
 
 static void leaves_beyond_the_last_follow_the_vendor(void **state)
 {
-	static const uint32_t beyond[] = { 0x1000, 0x80000fff, 0xc0000000 };
+	static const uint32_t beyond[] = {0x1000, 0x80000fff, 0xc0000000};
 	struct cpuid_leaf last;
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(beyond); i++) {
@@ -135,7 +139,7 @@ static void leaves_beyond_the_last_follow_the_vendor(void **state)
 		assert_int_equal(cpuid(beyond[i], 0).eax | h.vp.gpr[VP_RBX] | h.vp.gpr[VP_RCX], 0);
 		set_vendor(0x756e6547);
 		h.part.cpuid[h.part.cpuid_count++] =
-			(struct cpuid_leaf){ .leaf = 0x20, .eax = 1, .ebx = 2, .ecx = 3, .edx = 4 };
+			(struct cpuid_leaf){.leaf = 0x20, .eax = 1, .ebx = 2, .ecx = 3, .edx = 4};
 		for (size_t l = 0; l < h.part.cpuid_count; l++)
 			if (h.part.cpuid[l].leaf == 0)
 				h.part.cpuid[l].eax = 0x20;

@@ -12,8 +12,8 @@
 #include "operand.h"
 
 #define TSS_IO_MAP_BASE 0x66
-#define TSS_TYPE 0x9      /* 32- and 64-bit; 16-bit ones have no I/O map */
-#define TSS_TYPE_MASK 0xd /* without the busy bit */
+#define TSS_TYPE	0x9 /* 32- and 64-bit; 16-bit ones have no I/O map */
+#define TSS_TYPE_MASK	0xd /* without the busy bit */
 
 /* --- permission --- */
 

@@ -4,15 +4,18 @@
 
 #include "test/harness.h"
 
-#define TSS HARNESS_BASE
+#define TSS	   HARNESS_BASE
 #define MAP_OFFSET 0x70u
-#define BUFFER (HARNESS_BASE + 0x4000)
+#define BUFFER	   (HARNESS_BASE + 0x4000)
 
 static void answer(uint16_t port, uint8_t bytes, uint64_t data)
 {
 	h.vp.leave = LEAVE_NONE;
-	h.vp.answer = (struct dbt_answer){ .valid = true, .reason = VP_EXIT_PIO, .address = port,
-					   .bytes = bytes, .data = data };
+	h.vp.answer = (struct dbt_answer){.valid = true,
+					  .reason = VP_EXIT_PIO,
+					  .address = port,
+					  .bytes = bytes,
+					  .data = data};
 }
 
 static void assert_exit(uint16_t port, uint8_t bytes, bool write, uint32_t data)
@@ -33,10 +36,10 @@ static void in_exits_and_completes_with_the_answer(void **state)
 	static const struct {
 		uint8_t bytes;
 		uint64_t rax;
-	} cases[] = { { 1, 0x1111111111111188 }, { 2, 0x1111111111117788 }, { 4, 0x55667788 } };
+	} cases[] = {{1, 0x1111111111111188}, {2, 0x1111111111117788}, {4, 0x55667788}};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct cpu_args args = { .op_bytes = cases[i].bytes };
+		struct cpu_args args = {.op_bytes = cases[i].bytes};
 
 		harness_reset();
 		h.vp.next_rip = h.vp.rip + 1;
@@ -55,17 +58,18 @@ static void in_exits_and_completes_with_the_answer(void **state)
 static void an_answer_for_another_port_or_size_is_not_taken(void **state)
 {
 	static const struct dbt_answer answers[] = {
-		{ .valid = true, .reason = VP_EXIT_PIO, .address = 0x61, .bytes = 1 },
-		{ .valid = true, .reason = VP_EXIT_PIO, .address = 0x60, .bytes = 2 },
-		{ .valid = true, .reason = VP_EXIT_MMIO, .address = 0x60, .bytes = 1 },
-		{ .valid = true, .reason = VP_EXIT_PIO, .write = true, .address = 0x60, .bytes = 1 },
-		{ .valid = false, .reason = VP_EXIT_PIO, .address = 0x60, .bytes = 1 },
+		{.valid = true, .reason = VP_EXIT_PIO, .address = 0x61, .bytes = 1},
+		{.valid = true, .reason = VP_EXIT_PIO, .address = 0x60, .bytes = 2},
+		{.valid = true, .reason = VP_EXIT_MMIO, .address = 0x60, .bytes = 1},
+		{.valid = true, .reason = VP_EXIT_PIO, .write = true, .address = 0x60, .bytes = 1},
+		{.valid = false, .reason = VP_EXIT_PIO, .address = 0x60, .bytes = 1},
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(answers); i++) {
 		harness_reset();
 		h.vp.answer = answers[i];
-		assert_int_equal(helper_in(&h.vp, (struct cpu_args){ .op_bytes = 1 }, 0x60), CPU_RESTART);
+		assert_int_equal(helper_in(&h.vp, (struct cpu_args){.op_bytes = 1}, 0x60),
+				 CPU_RESTART);
 		assert_exit(0x60, 1, false, 0xff);
 	}
 }
@@ -75,7 +79,7 @@ static void out_leaves_with_the_instruction_done(void **state)
 	harness_reset();
 	h.vp.gpr[VP_RAX] = 0x1122334455;
 	h.vp.gpr[VP_RDX] = 0x3f8;
-	assert_int_equal(helper_out(&h.vp, (struct cpu_args){ .op_bytes = 2 }, 0x80), CPU_DONE_LEAVE);
+	assert_int_equal(helper_out(&h.vp, (struct cpu_args){.op_bytes = 2}, 0x80), CPU_DONE_LEAVE);
 	assert_exit(0x80, 2, true, 0x4455);
 	assert_int_equal(h.vp.rip, h.vp.next_rip);
 }
@@ -88,8 +92,8 @@ static void port_zero_and_dx_are_told_apart_by_the_code(void **state)
 		uint8_t length, bytes;
 		uint16_t port;
 	} cases[] = {
-		{ "\xec", 1, 1, 0x3f8 },     { "\xe4\x00", 2, 1, 0 },    { "\x66\xed", 2, 2, 0x3f8 },
-		{ "\x66\xe5\x00", 3, 2, 0 }, { "\xf3\xec", 2, 1, 0x3f8 },
+		{"\xec", 1, 1, 0x3f8},	   {"\xe4\x00", 2, 1, 0},     {"\x66\xed", 2, 2, 0x3f8},
+		{"\x66\xe5\x00", 3, 2, 0}, {"\xf3\xec", 2, 1, 0x3f8},
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -98,7 +102,7 @@ static void port_zero_and_dx_are_told_apart_by_the_code(void **state)
 		h.vp.next_rip = h.vp.rip + cases[i].length;
 		harness_put(h.vp.rip, cases[i].code, cases[i].length);
 		h.vp.gpr[VP_RDX] = 0x3f8;
-		helper_in(&h.vp, (struct cpu_args){ .op_bytes = cases[i].bytes }, 0);
+		helper_in(&h.vp, (struct cpu_args){.op_bytes = cases[i].bytes}, 0);
 		assert_int_equal(h.vp.exit.pio.port, cases[i].port);
 	}
 }
@@ -107,10 +111,10 @@ static void the_hypercall_port_makes_hypercalls_of_byte_writes(void **state)
 {
 	harness_reset();
 	h.part.part.hypercall_port = 0xfe;
-	assert_int_equal(helper_out(&h.vp, (struct cpu_args){ .op_bytes = 1 }, 0xfe), CPU_DONE_LEAVE);
+	assert_int_equal(helper_out(&h.vp, (struct cpu_args){.op_bytes = 1}, 0xfe), CPU_DONE_LEAVE);
 	assert_int_equal(h.vp.exit.reason, VP_EXIT_HYPERCALL);
 	assert_int_equal(h.vp.leave, LEAVE_EXIT);
-	assert_int_equal(helper_out(&h.vp, (struct cpu_args){ .op_bytes = 2 }, 0xfe), CPU_DONE_LEAVE);
+	assert_int_equal(helper_out(&h.vp, (struct cpu_args){.op_bytes = 2}, 0xfe), CPU_DONE_LEAVE);
 	assert_exit(0xfe, 2, true, 0);
 }
 
@@ -122,10 +126,11 @@ static void a_doorbell_rings_instead_of_an_exit(void **state)
 		uint32_t value;
 		bool rings;
 	} cases[] = {
-		{ 1, 0x501, 7, true },  { 1, 0x501, 8, true },  { 2, 0x501, 7, false }, { 1, 0x502, 7, false },
-		{ 2, 0x510, 42, true }, { 2, 0x510, 43, false }, { 2, 0x510, 0x10042, false },
-		{ 2, 0x510, 0x1002a, true }, /* the low 16 bits are what is written */
-		{ 4, 0x520, 0, false },
+		{1, 0x501, 7, true},	    {1, 0x501, 8, true},       {2, 0x501, 7, false},
+		{1, 0x502, 7, false},	    {2, 0x510, 42, true},      {2, 0x510, 43, false},
+		{2, 0x510, 0x10042, false}, {2, 0x510, 0x1002a, true}, /* the low 16 bits are what
+									  is written */
+		{4, 0x520, 0, false},
 	};
 	int bell = eventfd(0, EFD_NONBLOCK);
 	uint64_t count;
@@ -134,14 +139,14 @@ static void a_doorbell_rings_instead_of_an_exit(void **state)
 		enum cpu_result result;
 
 		harness_reset();
-		h.part.doorbells[0] = (struct doorbell){ DOORBELL_PIO, 0x501, 1, false, 0, bell };
-		h.part.doorbells[1] = (struct doorbell){ DOORBELL_PIO, 0x510, 2, true, 42, bell };
-		h.part.doorbells[2] = (struct doorbell){ DOORBELL_MMIO, 0x520, 4, false, 0, bell };
+		h.part.doorbells[0] = (struct doorbell){DOORBELL_PIO, 0x501, 1, false, 0, bell};
+		h.part.doorbells[1] = (struct doorbell){DOORBELL_PIO, 0x510, 2, true, 42, bell};
+		h.part.doorbells[2] = (struct doorbell){DOORBELL_MMIO, 0x520, 4, false, 0, bell};
 		h.part.doorbell_count = 3;
 		h.vp.next_rip = h.vp.rip + 1;
 		h.vp.gpr[VP_RAX] = cases[i].value;
 		h.vp.gpr[VP_RDX] = cases[i].port;
-		result = helper_out(&h.vp, (struct cpu_args){ .op_bytes = cases[i].bytes }, 0);
+		result = helper_out(&h.vp, (struct cpu_args){.op_bytes = cases[i].bytes}, 0);
 		assert_int_equal(result, cases[i].rings ? CPU_DONE : CPU_DONE_LEAVE);
 		assert_int_equal(read(bell, &count, sizeof(count)) > 0, cases[i].rings);
 	}
@@ -152,7 +157,7 @@ static void a_doorbell_rings_instead_of_an_exit(void **state)
 
 static void set_up_tss(uint16_t map_base, uint32_t limit)
 {
-	h.vp.seg[VP_TR] = (struct vp_segment){ .base = TSS, .limit = limit, .access = 0x8b };
+	h.vp.seg[VP_TR] = (struct vp_segment){.base = TSS, .limit = limit, .access = 0x8b};
 	harness_put(TSS + 0x66, &map_base, 2);
 }
 
@@ -165,19 +170,20 @@ static void ports_need_iopl_or_the_bit_map(void **state)
 		uint32_t limit, tr_access;
 		bool allowed;
 	} cases[] = {
-		{ "kernel", 0, 0, 4, 0x60, 0x60, 0, 0x8b, true },
-		{ "IOPL 3", 3, 3, 4, 0x60, 0x60, 0, 0x8b, true },
-		{ "CPL 1, IOPL 1", 1, 1, 4, 0x60, 0x60, 0, 0x8b, true },
-		{ "allowed by the map", 3, 0, 1, 0x60, 0x61, 0x2fff, 0x8b, true },
-		{ "denied by the map", 3, 0, 1, 0x61, 0x61, 0x2fff, 0x8b, false },
-		{ "the second byte", 3, 0, 2, 0x60, 0x61, 0x2fff, 0x8b, false },
-		{ "the fourth, in the next byte", 3, 0, 4, 0x65, 0x68, 0x2fff, 0x8b, false },
-		{ "four below it", 3, 0, 4, 0x64, 0x68, 0x2fff, 0x8b, true },
-		{ "available TSS", 3, 0, 1, 0x60, 0x61, 0x2fff, 0x89, true },
-		{ "16-bit TSS", 3, 0, 1, 0x60, 0x61, 0x2fff, 0x83, false },
-		{ "limit on the map's second byte", 3, 0, 1, 0x60, 0x61, MAP_OFFSET + 13, 0x8b, true },
-		{ "limit before it", 3, 0, 1, 0x60, 0x61, MAP_OFFSET + 12, 0x8b, false },
-		{ "TSS without a map", 3, 0, 1, 0x60, 0x61, 0x66, 0x8b, false },
+		{"kernel", 0, 0, 4, 0x60, 0x60, 0, 0x8b, true},
+		{"IOPL 3", 3, 3, 4, 0x60, 0x60, 0, 0x8b, true},
+		{"CPL 1, IOPL 1", 1, 1, 4, 0x60, 0x60, 0, 0x8b, true},
+		{"allowed by the map", 3, 0, 1, 0x60, 0x61, 0x2fff, 0x8b, true},
+		{"denied by the map", 3, 0, 1, 0x61, 0x61, 0x2fff, 0x8b, false},
+		{"the second byte", 3, 0, 2, 0x60, 0x61, 0x2fff, 0x8b, false},
+		{"the fourth, in the next byte", 3, 0, 4, 0x65, 0x68, 0x2fff, 0x8b, false},
+		{"four below it", 3, 0, 4, 0x64, 0x68, 0x2fff, 0x8b, true},
+		{"available TSS", 3, 0, 1, 0x60, 0x61, 0x2fff, 0x89, true},
+		{"16-bit TSS", 3, 0, 1, 0x60, 0x61, 0x2fff, 0x83, false},
+		{"limit on the map's second byte", 3, 0, 1, 0x60, 0x61, MAP_OFFSET + 13, 0x8b,
+		 true},
+		{"limit before it", 3, 0, 1, 0x60, 0x61, MAP_OFFSET + 12, 0x8b, false},
+		{"TSS without a map", 3, 0, 1, 0x60, 0x61, 0x66, 0x8b, false},
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -191,7 +197,7 @@ static void ports_need_iopl_or_the_bit_map(void **state)
 		harness_cpl(cases[i].cpl);
 		h.vp.gpr[VP_RDX] = cases[i].port;
 		h.vp.next_rip = h.vp.rip + 1;
-		helper_out(&h.vp, (struct cpu_args){ .op_bytes = cases[i].bytes }, 0);
+		helper_out(&h.vp, (struct cpu_args){.op_bytes = cases[i].bytes}, 0);
 		if ((h.vp.leave == LEAVE_EXIT) != cases[i].allowed ||
 		    (h.vp.exception.vector == VEC_GP) == cases[i].allowed)
 			fail_msg("%s", cases[i].what);
@@ -204,14 +210,14 @@ static void virtual_8086_always_asks_the_map(void **state)
 	harness_protected32();
 	h.vp.eflags_rest |= FLAG_VM | FLAG_IOPL;
 	harness_cpl(3);
-	assert_gp(helper_in(&h.vp, (struct cpu_args){ .op_bytes = 1 }, 0x60));
+	assert_gp(helper_in(&h.vp, (struct cpu_args){.op_bytes = 1}, 0x60));
 }
 
 /* --- INS and OUTS --- */
 
 static void rep_ins_takes_one_element_per_exit(void **state)
 {
-	struct cpu_args args = { .op_bytes = 2, .address_bytes = 8, .flags = CPU_ARG_REP };
+	struct cpu_args args = {.op_bytes = 2, .address_bytes = 8, .flags = CPU_ARG_REP};
 	uint16_t data[3];
 
 	harness_reset();
@@ -235,7 +241,7 @@ static void rep_ins_takes_one_element_per_exit(void **state)
 
 static void ins_reads_the_port_only_when_it_can_store(void **state)
 {
-	struct cpu_args args = { .op_bytes = 2, .address_bytes = 8 };
+	struct cpu_args args = {.op_bytes = 2, .address_bytes = 8};
 
 	harness_reset();
 	h.kind[5] = PAGE_ABSENT;
@@ -256,7 +262,8 @@ static void ins_reads_the_port_only_when_it_can_store(void **state)
 
 static void rep_outs_is_done_with_its_last_exit(void **state)
 {
-	struct cpu_args args = { .op_bytes = 1, .address_bytes = 4, .flags = CPU_ARG_REP, .seg = VP_DS };
+	struct cpu_args args = {
+		.op_bytes = 1, .address_bytes = 4, .flags = CPU_ARG_REP, .seg = VP_DS};
 
 	harness_reset();
 	harness_put(BUFFER - 1, "ba", 2);
@@ -275,7 +282,7 @@ static void rep_outs_is_done_with_its_last_exit(void **state)
 
 static void rep_with_count_zero_does_not_even_check_permission(void **state)
 {
-	struct cpu_args args = { .op_bytes = 1, .address_bytes = 8, .flags = CPU_ARG_REP };
+	struct cpu_args args = {.op_bytes = 1, .address_bytes = 8, .flags = CPU_ARG_REP};
 
 	harness_reset();
 	harness_cpl(3);

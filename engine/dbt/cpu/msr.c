@@ -21,25 +21,34 @@ enum {
 	MSR_APIC_BASE = 0x1b,
 	MSR_TSC_ADJUST = 0x3b,
 	MSR_MTRR_CAP = 0xfe,
-	MSR_SYSENTER_CS = 0x174, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP,
+	MSR_SYSENTER_CS = 0x174,
+	MSR_SYSENTER_ESP,
+	MSR_SYSENTER_EIP,
 	MSR_MISC_ENABLE = 0x1a0,
-	MSR_MTRR_VARIABLE = 0x200, MSR_MTRR_VARIABLE_LAST = 0x20f,
+	MSR_MTRR_VARIABLE = 0x200,
+	MSR_MTRR_VARIABLE_LAST = 0x20f,
 	MSR_MTRR_FIXED_64K = 0x250,
 	MSR_MTRR_FIXED_16K = 0x258,
-	MSR_MTRR_FIXED_4K = 0x268, MSR_MTRR_FIXED_LAST = 0x26f,
+	MSR_MTRR_FIXED_4K = 0x268,
+	MSR_MTRR_FIXED_LAST = 0x26f,
 	MSR_PAT = 0x277,
 	MSR_MTRR_DEF_TYPE = 0x2ff,
 	MSR_TSC_DEADLINE = 0x6e0,
-	MSR_X2APIC = 0x800, MSR_X2APIC_LAST = 0x8ff,
-	MSR_FS_BASE = 0xc0000100, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_TSC_AUX
+	MSR_X2APIC = 0x800,
+	MSR_X2APIC_LAST = 0x8ff,
+	MSR_FS_BASE = 0xc0000100,
+	MSR_GS_BASE,
+	MSR_KERNEL_GS_BASE,
+	MSR_TSC_AUX
 };
 
-#define LOW32 0xffffffffull
-#define MTRR_CAP_VALUE 0x508ull /* 8 variable ranges, fixed ranges, write combining */
+#define LOW32		   0xffffffffull
+#define MTRR_CAP_VALUE	   0x508ull /* 8 variable ranges, fixed ranges, write combining */
 #define MTRR_DEF_TYPE_BITS 0xcffull
-#define MTRR_FIXED_COUNT 11
-#define MISC_ENABLE_FIXED 0x1800ull    /* no branch trace store, no precise event sampling */
-#define MISC_ENABLE_WRITABLE 0x400409ull /* fast strings, thermal control, perfmon, CPUID limit: kept */
+#define MTRR_FIXED_COUNT   11
+#define MISC_ENABLE_FIXED  0x1800ull /* no branch trace store, no precise event sampling */
+#define MISC_ENABLE_WRITABLE                                                                       \
+	0x400409ull /* fast strings, thermal control, perfmon, CPUID limit: kept */
 
 /* --- checked writes; -1: #GP --- */
 
@@ -106,7 +115,7 @@ static bool memory_types_valid(uint64_t value, unsigned int types)
 	return true;
 }
 #define MTRR_TYPES 0x73u /* UC, WC, WT, WP, WB */
-#define PAT_TYPES 0xf3u  /* ... and UC- */
+#define PAT_TYPES  0xf3u /* ... and UC- */
 
 static int write_pat(struct dbt_vp *vp, const struct msr_row *row, uint64_t value)
 {
@@ -131,7 +140,9 @@ static int write_misc_enable(struct dbt_vp *vp, const struct msr_row *row, uint6
 }
 
 #define KEPT(index, member, writable, write)                                                       \
-	{ index, offsetof(struct dbt_vp, member), writable, write }
+	{                                                                                          \
+		index, offsetof(struct dbt_vp, member), writable, write                            \
+	}
 
 static const struct msr_row msr_rows[] = {
 	KEPT(MSR_FS_BASE, seg[VP_FS].base, ~0ull, write_canonical),
@@ -181,8 +192,8 @@ static uint64_t *mtrr_member(struct dbt_vp *vp, uint32_t index)
 		return &vp->mtrr_fixed[slot];
 	if (index < MSR_MTRR_VARIABLE || index > MSR_MTRR_VARIABLE_LAST)
 		return NULL;
-	return index & 1 ? &vp->mtrr_mask[(index - MSR_MTRR_VARIABLE) / 2] :
-			   &vp->mtrr_base[(index - MSR_MTRR_VARIABLE) / 2];
+	return index & 1 ? &vp->mtrr_mask[(index - MSR_MTRR_VARIABLE) / 2]
+			 : &vp->mtrr_base[(index - MSR_MTRR_VARIABLE) / 2];
 }
 
 static int mtrr_write(struct dbt_vp *vp, uint32_t index, uint64_t value)
@@ -216,16 +227,16 @@ static void tsc_move(struct dbt_vp *vp, uint64_t delta)
 
 /* --- constants --- */
 
-#define FOR_INTEL 1u
-#define FOR_AMD   2u
+#define FOR_INTEL     1u
+#define FOR_AMD	      2u
 #define IGNORE_WRITES 4u /* else a write is a #GP */
-#define ANY (FOR_INTEL | FOR_AMD)
+#define ANY	      (FOR_INTEL | FOR_AMD)
 
 /* IA32_ARCH_CAPABILITIES: only statements that something is not affected; nothing to switch. */
 #define ARCH_CAPABILITIES_VALUE                                                                    \
 	(BIT(0) /* RDCL */ | BIT(3) /* no L1D flush at VM entry */ | BIT(4) /* SSB */ |            \
-	 BIT(5) /* MDS */ | BIT(6) /* IF_PSCHANGE_MC */ | BIT(8) /* TAA */ | BIT(13) /* SBDR */ |   \
-	 BIT(14) /* FBSDP */ | BIT(15) /* PSDP */ | BIT(20) /* BHI */ | BIT(24) /* PBRSB */ |       \
+	 BIT(5) /* MDS */ | BIT(6) /* IF_PSCHANGE_MC */ | BIT(8) /* TAA */ | BIT(13) /* SBDR */ |  \
+	 BIT(14) /* FBSDP */ | BIT(15) /* PSDP */ | BIT(20) /* BHI */ | BIT(24) /* PBRSB */ |      \
 	 BIT(26) /* GDS */ | BIT(27) /* RFDS */ | BIT(62) /* ITS */)
 
 static const struct msr_constant {
@@ -233,35 +244,35 @@ static const struct msr_constant {
 	uint64_t value;
 	uint8_t flags;
 } msr_constants[] = {
-	{ 0x00000000, 0x00000001, 0, ANY | IGNORE_WRITES },        /* P5_MC_ADDR, P5_MC_TYPE */
-	{ 0x00000017, 0x00000017, 0, FOR_INTEL },                  /* PLATFORM_ID */
-	{ 0x0000002a, 0x0000002a, 0, FOR_INTEL | IGNORE_WRITES },  /* EBL_CR_POWERON */
-	{ 0x0000003a, 0x0000003a, 1, FOR_INTEL },                  /* FEATURE_CONTROL: locked, all off */
-	{ 0x00000079, 0x00000079, 0, ANY | IGNORE_WRITES },        /* BIOS_UPDT_TRIG */
-	{ 0x0000008b, 0x0000008b, 0x100000000, FOR_INTEL | IGNORE_WRITES }, /* BIOS_SIGN_ID */
-	{ 0x0000008b, 0x0000008b, 0x01000065, FOR_AMD },           /* PATCH_LEVEL, as other hypervisors */
-	{ 0x000000ce, 0x000000ce, 0, FOR_INTEL },                  /* PLATFORM_INFO */
-	{ MSR_MTRR_CAP, MSR_MTRR_CAP, MTRR_CAP_VALUE, ANY },
-	{ 0x0000010a, 0x0000010a, ARCH_CAPABILITIES_VALUE, FOR_INTEL },
-	{ 0x00000140, 0x00000140, 0, FOR_INTEL | IGNORE_WRITES },  /* MISC_FEATURES_ENABLES */
-	{ 0x00000179, 0x00000179, 0, ANY },                        /* MCG_CAP: no banks */
-	{ 0x0000017a, 0x0000017a, 0, ANY | IGNORE_WRITES },        /* MCG_STATUS */
-	{ 0x00000198, 0x0000019c, 0, FOR_INTEL | IGNORE_WRITES },  /* PERF_STATUS ... THERM_STATUS */
-	{ 0x000001d9, 0x000001d9, 0, ANY | IGNORE_WRITES },        /* DEBUGCTL */
-	{ 0x000001db, 0x000001de, 0, ANY },                        /* last branch and interrupt */
-	{ 0xc0010010, 0xc0010010, 0, FOR_AMD | IGNORE_WRITES },    /* SYSCFG */
-	{ 0xc0010015, 0xc0010015, BIT(24), FOR_AMD | IGNORE_WRITES }, /* HWCR: TSC runs at P0 */
-	{ 0xc0010016, 0xc001001a, 0, FOR_AMD | IGNORE_WRITES },    /* IORRs, TOP_MEM */
-	{ 0xc001001d, 0xc001001d, 0, FOR_AMD | IGNORE_WRITES },    /* TOP_MEM2 */
-	{ 0xc001001f, 0xc001001f, 0, FOR_AMD | IGNORE_WRITES },    /* NB_CFG */
-	{ 0xc0010055, 0xc0010055, 0, FOR_AMD | IGNORE_WRITES },    /* INT_PENDING_MSG */
-	{ 0xc0010058, 0xc0010058, 0, FOR_AMD | IGNORE_WRITES },    /* MMIO_CONF_BASE */
-	{ 0xc0010111, 0xc0010113, 0, FOR_AMD | IGNORE_WRITES },    /* SMM_BASE, SMM_ADDR, SMM_MASK */
-	{ 0xc0010114, 0xc0010114, BIT(4), FOR_AMD | IGNORE_WRITES }, /* VM_CR: SVM disabled */
-	{ 0xc0010140, 0xc0010141, 0, FOR_AMD | IGNORE_WRITES },    /* OSVW */
-	{ 0xc0011022, 0xc0011023, 0, FOR_AMD | IGNORE_WRITES },    /* DC_CFG, BU_CFG */
-	{ 0xc0011029, 0xc0011029, BIT(1), FOR_AMD | IGNORE_WRITES }, /* DE_CFG: LFENCE serializes */
-	{ 0xc001102a, 0xc001102a, 0, FOR_AMD | IGNORE_WRITES },    /* BU_CFG2 */
+	{0x00000000, 0x00000001, 0, ANY | IGNORE_WRITES},	/* P5_MC_ADDR, P5_MC_TYPE */
+	{0x00000017, 0x00000017, 0, FOR_INTEL},			/* PLATFORM_ID */
+	{0x0000002a, 0x0000002a, 0, FOR_INTEL | IGNORE_WRITES}, /* EBL_CR_POWERON */
+	{0x0000003a, 0x0000003a, 1, FOR_INTEL},		  /* FEATURE_CONTROL: locked, all off */
+	{0x00000079, 0x00000079, 0, ANY | IGNORE_WRITES}, /* BIOS_UPDT_TRIG */
+	{0x0000008b, 0x0000008b, 0x100000000, FOR_INTEL | IGNORE_WRITES}, /* BIOS_SIGN_ID */
+	{0x0000008b, 0x0000008b, 0x01000065, FOR_AMD}, /* PATCH_LEVEL, as other hypervisors */
+	{0x000000ce, 0x000000ce, 0, FOR_INTEL},	       /* PLATFORM_INFO */
+	{MSR_MTRR_CAP, MSR_MTRR_CAP, MTRR_CAP_VALUE, ANY},
+	{0x0000010a, 0x0000010a, ARCH_CAPABILITIES_VALUE, FOR_INTEL},
+	{0x00000140, 0x00000140, 0, FOR_INTEL | IGNORE_WRITES}, /* MISC_FEATURES_ENABLES */
+	{0x00000179, 0x00000179, 0, ANY},			/* MCG_CAP: no banks */
+	{0x0000017a, 0x0000017a, 0, ANY | IGNORE_WRITES},	/* MCG_STATUS */
+	{0x00000198, 0x0000019c, 0, FOR_INTEL | IGNORE_WRITES}, /* PERF_STATUS ... THERM_STATUS */
+	{0x000001d9, 0x000001d9, 0, ANY | IGNORE_WRITES},	/* DEBUGCTL */
+	{0x000001db, 0x000001de, 0, ANY},			/* last branch and interrupt */
+	{0xc0010010, 0xc0010010, 0, FOR_AMD | IGNORE_WRITES},	/* SYSCFG */
+	{0xc0010015, 0xc0010015, BIT(24), FOR_AMD | IGNORE_WRITES}, /* HWCR: TSC runs at P0 */
+	{0xc0010016, 0xc001001a, 0, FOR_AMD | IGNORE_WRITES},	    /* IORRs, TOP_MEM */
+	{0xc001001d, 0xc001001d, 0, FOR_AMD | IGNORE_WRITES},	    /* TOP_MEM2 */
+	{0xc001001f, 0xc001001f, 0, FOR_AMD | IGNORE_WRITES},	    /* NB_CFG */
+	{0xc0010055, 0xc0010055, 0, FOR_AMD | IGNORE_WRITES},	    /* INT_PENDING_MSG */
+	{0xc0010058, 0xc0010058, 0, FOR_AMD | IGNORE_WRITES},	    /* MMIO_CONF_BASE */
+	{0xc0010111, 0xc0010113, 0, FOR_AMD | IGNORE_WRITES}, /* SMM_BASE, SMM_ADDR, SMM_MASK */
+	{0xc0010114, 0xc0010114, BIT(4), FOR_AMD | IGNORE_WRITES}, /* VM_CR: SVM disabled */
+	{0xc0010140, 0xc0010141, 0, FOR_AMD | IGNORE_WRITES},	   /* OSVW */
+	{0xc0011022, 0xc0011023, 0, FOR_AMD | IGNORE_WRITES},	   /* DC_CFG, BU_CFG */
+	{0xc0011029, 0xc0011029, BIT(1), FOR_AMD | IGNORE_WRITES}, /* DE_CFG: LFENCE serializes */
+	{0xc001102a, 0xc001102a, 0, FOR_AMD | IGNORE_WRITES},	   /* BU_CFG2 */
 };
 
 static const struct msr_constant *find_constant(const struct dbt_partition *part, uint32_t index)
@@ -403,8 +414,8 @@ static enum cpu_result msr_write(struct dbt_vp *vp, uint32_t index, uint64_t val
 	if (row)
 		return done_or_gp(vp, write_row(vp, row, value));
 	if (index == MSR_TSC || index == MSR_TSC_ADJUST) {
-		tsc_move(vp, index == MSR_TSC ? value - (host_rdtsc() + vp->tsc_offset) :
-						value - vp->tsc_adjust);
+		tsc_move(vp, index == MSR_TSC ? value - (host_rdtsc() + vp->tsc_offset)
+					      : value - vp->tsc_adjust);
 		return CPU_DONE;
 	}
 	if (mtrr_member(vp, index))

@@ -11,10 +11,10 @@
 #include "cpu.h"
 #include "mmu.h"
 
-#define SEGMENT_TYPE_CODE        0x8u
+#define SEGMENT_TYPE_CODE	 0x8u
 #define SEGMENT_TYPE_EXPAND_DOWN 0x4u /* data */
-#define SEGMENT_TYPE_WRITABLE    0x2u /* data */
-#define SEGMENT_TYPE_READABLE    0x2u /* code */
+#define SEGMENT_TYPE_WRITABLE	 0x2u /* data */
+#define SEGMENT_TYPE_READABLE	 0x2u /* code */
 
 static inline uint64_t address_mask(uint8_t address_bytes)
 {

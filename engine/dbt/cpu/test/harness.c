@@ -9,7 +9,7 @@ struct harness h;
 
 static void flat_segment(unsigned int seg, uint32_t access)
 {
-	h.vp.seg[seg] = (struct vp_segment){ .limit = 0xffffffff, .access = access };
+	h.vp.seg[seg] = (struct vp_segment){.limit = 0xffffffff, .access = access};
 }
 
 void harness_reset(void)
@@ -51,7 +51,7 @@ void harness_real(void)
 	harness_protected32();
 	h.vp.cr0 = CR0_ET;
 	for (unsigned int seg = VP_ES; seg <= VP_GS; seg++)
-		h.vp.seg[seg] = (struct vp_segment){ .limit = 0xffff, .access = 0x93 };
+		h.vp.seg[seg] = (struct vp_segment){.limit = 0xffff, .access = 0x93};
 	cpu_update_mode(&h.vp);
 }
 
@@ -73,14 +73,26 @@ uint8_t *harness_byte(uint64_t va)
 
 void harness_put(uint64_t va, const void *data, size_t bytes)
 {
-	for (size_t i = 0; i < bytes; i++)
-		*harness_byte(va + i) = ((const uint8_t *)data)[i];
+	while (bytes) {
+		size_t n = MIN(bytes, PAGE_BYTES - va % PAGE_BYTES);
+
+		memcpy(harness_byte(va), data, n);
+		data = (const uint8_t *)data + n;
+		va += n;
+		bytes -= n;
+	}
 }
 
 void harness_get(uint64_t va, void *data, size_t bytes)
 {
-	for (size_t i = 0; i < bytes; i++)
-		((uint8_t *)data)[i] = *harness_byte(va + i);
+	while (bytes) {
+		size_t n = MIN(bytes, PAGE_BYTES - va % PAGE_BYTES);
+
+		memcpy(data, harness_byte(va), n);
+		data = (uint8_t *)data + n;
+		va += n;
+		bytes -= n;
+	}
 }
 
 void assert_raised(enum cpu_result result, uint8_t vector)

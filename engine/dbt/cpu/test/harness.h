@@ -22,7 +22,7 @@
 #include "decode.h"
 
 #define HARNESS_PAGES 16u
-#define HARNESS_BASE 0x10000u
+#define HARNESS_BASE  0x10000u
 
 enum page_kind { PAGE_NORMAL, PAGE_ABSENT, PAGE_READ_ONLY, PAGE_INDIRECT, PAGE_DEVICE };
 
