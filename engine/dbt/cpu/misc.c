@@ -159,6 +159,17 @@ static int push_display(struct dbt_vp *vp, unsigned int bytes, unsigned int leve
 	return stack_write(vp, *sp, &frame, bytes);
 }
 
+/* ENTER faults when a write where its stack pointer ends up would. */
+static int probe_frame(struct dbt_vp *vp, uint64_t sp, unsigned int bytes)
+{
+	uint64_t linear, unused;
+
+	sp &= address_mask(stack_bytes(vp));
+	if (segment_linear(vp, VP_SS, sp, bytes, ACCESS_WRITE, &linear) < 0)
+		return -1;
+	return stack_fault(vp, mmu_read(vp, linear, &unused, bytes, ACCESS_READ | ACCESS_WRITE));
+}
+
 enum cpu_result helper_enter(struct dbt_vp *vp, struct cpu_args args, uint64_t size)
 {
 	unsigned int level = args.imm16 % ENTER_LEVELS, bytes = args.op_bytes;
@@ -167,6 +178,8 @@ enum cpu_result helper_enter(struct dbt_vp *vp, struct cpu_args args, uint64_t s
 
 	if (r >= 0 && level)
 		r = push_display(vp, bytes, level, frame, &sp);
+	if (r == 0)
+		r = probe_frame(vp, sp - (uint16_t)size, bytes);
 	if (r < 0)
 		return CPU_RESTART;
 	reg_set(vp, VP_RBP, bytes, frame);

@@ -69,6 +69,14 @@ static inline unsigned int stack_bytes(const struct dbt_vp *vp)
 	return is_code64(vp) ? 8 : vp->mode & MODE_STACK32 ? 4 : 2;
 }
 
+/* A non-canonical address is #SS there. Returns @r. */
+static inline int stack_fault(struct dbt_vp *vp, int r)
+{
+	if (unlikely(r < 0) && vp->exception.vector == VEC_GP)
+		vp->exception.vector = VEC_SS;
+	return r;
+}
+
 /* Read or write @bytes at @sp (cut to the stack's size); as mmu_read() and mmu_write() return. */
 static inline int stack_read(struct dbt_vp *vp, uint64_t sp, void *buffer, uint32_t bytes)
 {
@@ -77,7 +85,7 @@ static inline int stack_read(struct dbt_vp *vp, uint64_t sp, void *buffer, uint3
 	sp &= address_mask(stack_bytes(vp));
 	if (segment_linear(vp, VP_SS, sp, bytes, ACCESS_READ, &linear) < 0)
 		return -1;
-	return mmu_read(vp, linear, buffer, bytes, ACCESS_READ);
+	return stack_fault(vp, mmu_read(vp, linear, buffer, bytes, ACCESS_READ));
 }
 static inline int stack_write(struct dbt_vp *vp, uint64_t sp, const void *buffer, uint32_t bytes)
 {
@@ -86,7 +94,7 @@ static inline int stack_write(struct dbt_vp *vp, uint64_t sp, const void *buffer
 	sp &= address_mask(stack_bytes(vp));
 	if (segment_linear(vp, VP_SS, sp, bytes, ACCESS_WRITE, &linear) < 0)
 		return -1;
-	return mmu_write(vp, linear, buffer, bytes, ACCESS_WRITE);
+	return stack_fault(vp, mmu_write(vp, linear, buffer, bytes, ACCESS_WRITE));
 }
 
 #endif

@@ -269,9 +269,10 @@ static int do_slowly(struct dbt_vp *vp, struct cpu_args args, const struct strin
 	uint8_t si[8] = { 0 }, di[8] = { 0 };
 	uint8_t df = vp->flag_df;
 
-	if ((op->uses & READS_SI) && read_element(vp, args, args.seg, VP_RSI, si) < 0)
-		return -1;
+	/* CMPS reads both: when both fault, processors report the second operand. */
 	if ((op->uses & READS_DI) && read_element(vp, args, VP_ES, VP_RDI, di) < 0)
+		return -1;
+	if ((op->uses & READS_SI) && read_element(vp, args, args.seg, VP_RSI, si) < 0)
 		return -1;
 	if (op->uses & WRITES_DI)
 		return write_element(vp, args, op->uses & READS_SI ? si : (uint8_t *)&vp->gpr[VP_RAX]);

@@ -376,6 +376,16 @@ static uint64_t plain_index(const struct dbt_vp *vp, const struct insn *insn)
 	return insn->index == NO_REG ? 0 : vp->gpr[insn->index & 15] * insn->scale;
 }
 
+/* As mmu_write() returns. */
+static int access_element(struct dbt_vp *vp, const struct insn *insn, uint64_t va, void *value,
+			  uint32_t bytes, uint32_t access)
+{
+	int r = access == ACCESS_WRITE ? mmu_write(vp, va, value, bytes, access) :
+					 mmu_read(vp, va, value, bytes, access);
+
+	return insn->seg == VP_SS ? stack_fault(vp, r) : r;
+}
+
 static bool mask_bit(const uint8_t *mask, unsigned int element, unsigned int bytes)
 {
 	return mask[(element + 1) * bytes - 1] & 0x80;
@@ -390,46 +400,52 @@ static unsigned int vmaskmov_bytes(const struct insn *insn)
 	return insn->opcode & 1 ? 8 : 4;
 }
 
-/* Loads or stores one element; as mmu_write() returns. */
+/* Loads, stores or, with both accesses, probes one element; as mmu_write() returns. */
 static int vmaskmov_element(struct dbt_vp *vp, const struct insn *insn, unsigned int element,
-			    unsigned int bytes, bool store, uint8_t *value)
+			    unsigned int bytes, uint32_t access, uint8_t *value)
 {
 	uint64_t index = plain_index(vp, insn) + element * bytes, va;
-	uint32_t access = store ? ACCESS_WRITE : ACCESS_READ;
 
 	if (operand_address(vp, insn, index, bytes, access, &va) < 0)
 		return -1;
-	if (store)
-		return mmu_write(vp, va, value + element * bytes, bytes, access);
-	return mmu_read(vp, va, value + element * bytes, bytes, access);
+	return access_element(vp, insn, va, value + element * bytes, bytes, access);
+}
+
+/* Returns 0, or -1 when it was abandoned. */
+static int vmaskmov_elements(struct dbt_vp *vp, const struct insn *insn, const uint8_t *mask,
+			     uint32_t access, uint8_t *value)
+{
+	unsigned int bytes = vmaskmov_bytes(insn), count = (insn->vex_l ? 32 : 16) / bytes;
+
+	for (unsigned int i = 0; i < count; i++) {
+		int r = mask_bit(mask, i, bytes) ? vmaskmov_element(vp, insn, i, bytes, access, value) : 0;
+
+		if (r < 0)
+			return -1;
+		if (r > 0)
+			break; /* a device: one element is all that can be reported */
+	}
+	return 0;
 }
 
 static void heavy_vmaskmov(struct dbt_vp *vp)
 {
-	uint8_t mask[VECTOR_BYTES], value[VECTOR_BYTES] = { 0 };
-	unsigned int bytes, count;
+	uint8_t mask[VECTOR_BYTES], value[VECTOR_BYTES] = { 0 }, probed[VECTOR_BYTES];
 	struct insn insn;
 	bool store;
 
 	if (decode_vex(vp, 0x2c, 0x8e, &insn) < 0)
 		return;
 	materialize(vp);
-	bytes = vmaskmov_bytes(&insn);
-	count = (insn.vex_l ? 32 : 16) / bytes;
 	store = insn.opcode == 0x2e || insn.opcode == 0x2f || insn.opcode == 0x8e;
 	vector_get(vp, insn.vvvv, mask);
-	if (store)
+	if (store) {
 		vector_get(vp, insn.reg, value);
-	for (unsigned int i = 0; i < count; i++) {
-		int r = 0;
-
-		if (mask_bit(mask, i, bytes))
-			r = vmaskmov_element(vp, &insn, i, bytes, store, value);
-		if (r < 0)
-			return;
-		if (r > 0)
-			break; /* a device: one element is all that can be reported */
+		if (vmaskmov_elements(vp, &insn, mask, ACCESS_READ | ACCESS_WRITE, probed) < 0)
+			return; /* nothing is stored before it is known that all can be */
 	}
+	if (vmaskmov_elements(vp, &insn, mask, store ? ACCESS_WRITE : ACCESS_READ, value) < 0)
+		return;
 	if (!store)
 		vector_set(vp, insn.reg, value);
 	finish(vp, &insn);
@@ -457,7 +473,7 @@ static int gather_elements(struct dbt_vp *vp, const struct insn *insn, uint8_t *
 		if (!mask_bit(mask, i, bytes))
 			continue;
 		if (operand_address(vp, insn, offset, bytes, ACCESS_READ, &va) < 0 ||
-		    mmu_read(vp, va, value + i * bytes, bytes, ACCESS_READ) < 0)
+		    access_element(vp, insn, va, value + i * bytes, bytes, ACCESS_READ) < 0)
 			return -1;
 		clear_bytes(mask + i * bytes, bytes);
 	}
@@ -496,6 +512,7 @@ static void heavy_gather(struct dbt_vp *vp)
 #define LEGACY_FSW 2
 #define LEGACY_FTW 4
 #define LEGACY_ST 32
+#define FSW_ES 0x80u
 #define FSW_TOP_SHIFT 11
 #define FSW_TOP_MASK 0x3800u
 
@@ -518,6 +535,13 @@ static void enter_mmx(struct dbt_vp *vp)
 		copy_bytes(legacy + LEGACY_ST + 16 * ((i + top) & 7), old + 16 * i, 16);
 	*fsw &= ~FSW_TOP_MASK;
 	legacy[LEGACY_FTW] = 0xff;
+}
+
+static bool x87_error_pending(struct dbt_vp *vp)
+{
+	const struct xsave_area *area = saved_area(vp);
+
+	return area->xstate_bv & XCR0_X87 && area->legacy[LEGACY_FSW] & FSW_ES;
 }
 
 static uint8_t *saved_mm(struct dbt_vp *vp, unsigned int reg)
@@ -556,6 +580,9 @@ static void heavy_maskmov(struct dbt_vp *vp)
 	materialize(vp);
 	if (insn.vex || insn.emit_66) {
 		r = maskmov_bytes(vp, &insn, saved_xmm(vp, insn.reg), saved_xmm(vp, insn.rm), 16);
+	} else if (x87_error_pending(vp)) {
+		vp_raise(vp, VEC_MF);
+		return;
 	} else {
 		enter_mmx(vp);
 		r = maskmov_bytes(vp, &insn, saved_mm(vp, insn.reg), saved_mm(vp, insn.rm), 8);

@@ -88,7 +88,8 @@ struct insn {
 	uint8_t scale;    /* 1, 2, 4, 8 */
 	bool rip_relative; /* disp counts from the next instruction */
 	int64_t disp;
-	bool mem_aligned; /* faults (#GP) when not aligned to mem_bytes: MOVAPS and the like */
+	/* Faults (#GP) when not aligned to mem_bytes (FXSAVE, FXRSTOR: to 16): MOVAPS and the like. */
+	bool mem_aligned;
 
 	/* general registers named by fields: USE_* or 0 when the field names none */
 	uint8_t reg_use, rm_use, vvvv_use;

@@ -260,8 +260,8 @@
 				OP(rdpid, W, (Rm), HELPER(rdpid)), NONE)))
 
 #define GROUP15_MEM                                                                                \
-	BY_PREFIX(BY_REG(OP(fxsave, W, (Mfx, rAXy), RULES(AS_X87)),                                \
-			 OP(fxrstor, R, (Mfx, rAXy), RULES(AS_X87)),                               \
+	BY_PREFIX(BY_REG(OP(fxsave, W, (Mfx, rAXy), RULES(AS_X87 | ALIGNED)),                      \
+			 OP(fxrstor, R, (Mfx, rAXy), RULES(AS_X87 | ALIGNED)),                     \
 			 V(ldmxcsr, R, (Md), L0 | AS_SSE), V(stmxcsr, W, (Md), L0 | AS_SSE),       \
 			 OP(xsave, RW, (M), HELPER(xsave)), OP(xrstor, R, (M), HELPER(xrstor)),    \
 			 OP(xsaveopt, RW, (M), HELPER(xsave)), OP(clflush, R, (Mb))),              \

@@ -132,14 +132,41 @@ static void copy_memory(struct translation *t, const struct insn *insn)
 		emit_load_gs(&t->e, S2, GPR(insn->vvvv));
 	add_point(t, t->offsets[t->current]);
 	encode(t, insn, reg ? S2 : insn->reg, S1, vvvv ? vvvv_host : insn->vvvv, true);
-	if (reg && (insn->reg_use & USE_WRITE))
-		emit_store_gs(&t->e, S2, GPR(insn->reg));
+	/* If MULX names one register twice, the high half, which goes to reg, is what remains. */
 	if (vvvv && (insn->vvvv_use & USE_WRITE))
 		emit_store_gs(&t->e, vvvv_host, GPR(insn->vvvv));
+	if (reg && (insn->reg_use & USE_WRITE))
+		emit_store_gs(&t->e, S2, GPR(insn->reg));
+}
+
+/* VZEROUPPER and VZEROALL outside 64-bit mode, where YMM8 to YMM15 do not exist: one by one. */
+static void clear_eight_vectors(struct translation *t, const struct insn *insn)
+{
+	for (unsigned int i = 0; i < 8; i++) {
+		emit8(&t->e, 0xc5);
+		if (insn->vex_l) { /* vpxor i, i, i */
+			emit8(&t->e, 0x80 | (~i & 15) << 3 | 1);
+			emit8(&t->e, 0xef);
+		} else { /* vmovaps i, i */
+			emit8(&t->e, 0xf8);
+			emit8(&t->e, 0x28);
+		}
+		emit_modrm(&t->e, 3, i, i);
+	}
+}
+
+static bool is_vzero(const struct insn *insn)
+{
+	return insn->vex && insn->map == 1 && insn->opcode == 0x77;
 }
 
 void emit_copy(struct translation *t, const struct insn *insn)
 {
+	if (unlikely(is_vzero(insn) && !(t->mode & MODE_CODE64))) {
+		add_point(t, t->offsets[t->current]);
+		clear_eight_vectors(t, insn);
+		return;
+	}
 	if (insn->mem)
 		copy_memory(t, insn);
 	else

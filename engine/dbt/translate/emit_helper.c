@@ -42,6 +42,12 @@ static struct cpu_args helper_args(const struct insn *insn, uint16_t imm16)
 	};
 }
 
+/* #UD and the like come before whatever is wrong with the operand; gathers have no single one. */
+static bool takes_address(unsigned int thunk, const struct insn *insn)
+{
+	return insn->mem && thunk < HELPER_COUNT && thunk != HELPER_ud && thunk != HELPER_gather;
+}
+
 void emit_helper_call(struct translation *t, unsigned int thunk, const struct insn *insn, uint16_t imm16)
 {
 	struct cpu_args args = helper_args(insn, imm16);
@@ -51,7 +57,7 @@ void emit_helper_call(struct translation *t, unsigned int thunk, const struct in
 	memcpy(&packed, &args, sizeof(packed));
 	flags_put_aside(t, S1);
 	store_rips(t, insn);
-	if (insn->mem && insn->id != HELPER_gather)
+	if (takes_address(thunk, insn))
 		linear_address(t, insn, MAX(insn->mem_bytes, 1), ACCESS_READ);
 	else
 		emit_mov_imm(&t->e, S1, insn->imm);
