@@ -8,8 +8,8 @@
 #include "test/harness.h"
 
 enum { MOVS, CMPS, STOS, LODS, SCAS, STRING_OPS };
-static cpu_helper *const helpers[] = { helper_movs, helper_cmps, helper_stos, helper_lods,
-				       helper_scas };
+static cpu_helper *const helpers[] = {helper_movs, helper_cmps, helper_stos, helper_lods,
+				      helper_scas};
 
 struct outcome {
 	uint64_t rax, rcx, rsi, rdi;
@@ -76,9 +76,10 @@ static int ref_element(int op, uint32_t bytes)
 	uint64_t mask = bytes == 8 ? ~0ull : (1ull << (8 * bytes)) - 1;
 	uint64_t si = r.rax & mask, di;
 
-	if ((op == MOVS || op == CMPS || op == LODS) && ref_read(r.rsi, bytes, &si) < 0)
-		return -1;
+	/* When both operands of CMPS fault, processors report the second one. */
 	if ((op == CMPS || op == SCAS) && ref_read(r.rdi, bytes, &di) < 0)
+		return -1;
+	if ((op == MOVS || op == CMPS || op == LODS) && ref_read(r.rsi, bytes, &si) < 0)
 		return -1;
 	if ((op == MOVS || op == STOS) && ref_write(r.rdi, bytes, si) < 0)
 		return -1;
@@ -126,8 +127,10 @@ static void random_memory(void)
 	for (unsigned int i = 0; i < HARNESS_PAGES; i++) {
 		uint32_t dice = next_random(10);
 
-		h.kind[i] = dice == 0 ? PAGE_ABSENT : dice == 1 ? PAGE_READ_ONLY :
-			    dice < 4 ? PAGE_INDIRECT : PAGE_NORMAL;
+		h.kind[i] = dice == 0	? PAGE_ABSENT
+			    : dice == 1 ? PAGE_READ_ONLY
+			    : dice < 4	? PAGE_INDIRECT
+					: PAGE_NORMAL;
 	}
 }
 
@@ -138,8 +141,8 @@ static void random_registers(void)
 	h.vp.gpr[VP_RAX] = next_random(2) ? 0x5555555555555555 : seed;
 	h.vp.gpr[VP_RCX] = next_random(4) ? next_random(40) : next_random(9000);
 	h.vp.gpr[VP_RDI] = rdi;
-	h.vp.gpr[VP_RSI] = next_random(2) ? rdi + next_random(64) - 32 :
-					    HARNESS_BASE + next_random(sizeof(shadow));
+	h.vp.gpr[VP_RSI] = next_random(2) ? rdi + next_random(64) - 32
+					  : HARNESS_BASE + next_random(sizeof(shadow));
 	h.vp.flag_df = next_random(3) == 0;
 	vp_set_arith_flags(&h.vp, next_random(4096) & FLAGS_ARITH);
 }
@@ -174,14 +177,16 @@ static void random_tlb(void)
 static void any_string_instruction_does_what_the_manual_says(void **state)
 {
 	static uint8_t after[sizeof(shadow)];
-	static const uint8_t prefixes[] = { 0, CPU_ARG_REP, CPU_ARG_REPNE };
+	static const uint8_t prefixes[] = {0, CPU_ARG_REP, CPU_ARG_REPNE};
 	struct outcome got;
 
 	harness_reset();
 	for (unsigned int i = 0; i < 20000; i++) {
 		int op = next_random(STRING_OPS);
-		struct cpu_args args = { .op_bytes = 1 << next_random(4), .address_bytes = 8,
-					 .flags = prefixes[next_random(3)], .seg = VP_DS };
+		struct cpu_args args = {.op_bytes = 1 << next_random(4),
+					.address_bytes = 8,
+					.flags = prefixes[next_random(3)],
+					.seg = VP_DS};
 		enum cpu_result result;
 
 		if (i % 16 == 0)
@@ -196,7 +201,8 @@ static void any_string_instruction_does_what_the_manual_says(void **state)
 		harness_get(HARNESS_BASE, after, sizeof(after));
 		assert_int_equal(result, r.vector == VEC_NONE ? CPU_DONE : CPU_RESTART);
 		assert_memory_equal(&got, &r, sizeof(r));
-		assert_memory_equal(after, shadow, sizeof(after));
+		if (memcmp(after, shadow, sizeof(after))) /* cmocka's own comparison is slow */
+			assert_memory_equal(after, shadow, sizeof(after));
 	}
 }
 
@@ -204,7 +210,7 @@ static void any_string_instruction_does_what_the_manual_says(void **state)
 
 static void a_pending_exit_stops_rep_after_some_progress(void **state)
 {
-	struct cpu_args args = { .op_bytes = 1, .address_bytes = 8, .flags = CPU_ARG_REP };
+	struct cpu_args args = {.op_bytes = 1, .address_bytes = 8, .flags = CPU_ARG_REP};
 
 	harness_reset();
 	h.vp.exit_request = 1;
@@ -222,7 +228,7 @@ static void a_pending_exit_stops_rep_after_some_progress(void **state)
 
 static void rep_with_count_zero_touches_nothing(void **state)
 {
-	struct cpu_args args = { .op_bytes = 8, .address_bytes = 4, .flags = CPU_ARG_REPNE };
+	struct cpu_args args = {.op_bytes = 8, .address_bytes = 4, .flags = CPU_ARG_REPNE};
 
 	harness_reset();
 	h.vp.gpr[VP_RCX] = 0x100000000; /* ECX is 0 */
@@ -240,13 +246,14 @@ static void address_size_bounds_the_registers(void **state)
 		uint8_t address_bytes;
 		uint64_t rdi, rcx, want_rdi, want_rcx;
 	} cases[] = {
-		{ 8, HARNESS_BASE, 2, HARNESS_BASE + 8, 0 },
-		{ 4, 0xffffffff00000000 + HARNESS_BASE, 0x700000002, HARNESS_BASE + 8, 0 },
+		{8, HARNESS_BASE, 2, HARNESS_BASE + 8, 0},
+		{4, 0xffffffff00000000 + HARNESS_BASE, 0x700000002, HARNESS_BASE + 8, 0},
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
-		struct cpu_args args = { .op_bytes = 4, .address_bytes = cases[i].address_bytes,
-					 .flags = CPU_ARG_REP };
+		struct cpu_args args = {.op_bytes = 4,
+					.address_bytes = cases[i].address_bytes,
+					.flags = CPU_ARG_REP};
 
 		harness_reset();
 		h.vp.gpr[VP_RDI] = cases[i].rdi;
@@ -260,7 +267,7 @@ static void address_size_bounds_the_registers(void **state)
 /* Base such that offset 0xffff is in the fake memory, and so is the wrapped offset 0. */
 static void sixteen_bit_offsets_wrap_around(void **state)
 {
-	struct cpu_args args = { .op_bytes = 1, .address_bytes = 2, .flags = CPU_ARG_REP };
+	struct cpu_args args = {.op_bytes = 1, .address_bytes = 2, .flags = CPU_ARG_REP};
 	uint8_t last, first;
 
 	harness_reset();
@@ -280,7 +287,7 @@ static void sixteen_bit_offsets_wrap_around(void **state)
 
 static void a_word_across_the_limit_faults_with_the_elements_before_it_done(void **state)
 {
-	struct cpu_args args = { .op_bytes = 2, .address_bytes = 2, .flags = CPU_ARG_REP };
+	struct cpu_args args = {.op_bytes = 2, .address_bytes = 2, .flags = CPU_ARG_REP};
 
 	harness_reset();
 	harness_real();
@@ -300,19 +307,19 @@ static void segments_are_checked_in_protected_mode(void **state)
 		uint32_t edi;
 		uint8_t vector;
 	} cases[] = {
-		{ "writable", { 0, 0xffffffff, 0xc093, 8 }, HARNESS_BASE, VEC_NONE },
-		{ "read-only", { 0, 0xffffffff, 0xc091, 8 }, HARNESS_BASE, VEC_GP },
-		{ "code", { 0, 0xffffffff, 0xc09b, 8 }, HARNESS_BASE, VEC_GP },
-		{ "null", { 0, 0xffffffff, VP_SEG_UNUSABLE, 0 }, HARNESS_BASE, VEC_GP },
-		{ "last byte", { HARNESS_BASE, 15, 0x93, 8 }, 12, VEC_NONE },
-		{ "past the limit", { HARNESS_BASE, 15, 0x93, 8 }, 13, VEC_GP },
-		{ "expand-down, inside", { HARNESS_BASE, 15, 0x97, 8 }, 16, VEC_NONE },
-		{ "expand-down, below", { HARNESS_BASE, 15, 0x97, 8 }, 15, VEC_GP },
-		{ "expand-down, above 64K", { 0, 15, 0x97, 8 }, 0x10000, VEC_GP },
-		{ "expand-down, big", { 0, 15, 0x4097, 8 }, 0x10000, VEC_NONE },
-		{ "wraps at 4G", { 0xffffffff, 0xffffffff, 0xc093, 8 }, HARNESS_BASE + 1, VEC_NONE },
+		{"writable", {0, 0xffffffff, 0xc093, 8}, HARNESS_BASE, VEC_NONE},
+		{"read-only", {0, 0xffffffff, 0xc091, 8}, HARNESS_BASE, VEC_GP},
+		{"code", {0, 0xffffffff, 0xc09b, 8}, HARNESS_BASE, VEC_GP},
+		{"null", {0, 0xffffffff, VP_SEG_UNUSABLE, 0}, HARNESS_BASE, VEC_GP},
+		{"last byte", {HARNESS_BASE, 15, 0x93, 8}, 12, VEC_NONE},
+		{"past the limit", {HARNESS_BASE, 15, 0x93, 8}, 13, VEC_GP},
+		{"expand-down, inside", {HARNESS_BASE, 15, 0x97, 8}, 16, VEC_NONE},
+		{"expand-down, below", {HARNESS_BASE, 15, 0x97, 8}, 15, VEC_GP},
+		{"expand-down, above 64K", {0, 15, 0x97, 8}, 0x10000, VEC_GP},
+		{"expand-down, big", {0, 15, 0x4097, 8}, 0x10000, VEC_NONE},
+		{"wraps at 4G", {0xffffffff, 0xffffffff, 0xc093, 8}, HARNESS_BASE + 1, VEC_NONE},
 	};
-	struct cpu_args args = { .op_bytes = 4, .address_bytes = 4 };
+	struct cpu_args args = {.op_bytes = 4, .address_bytes = 4};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
 		harness_reset();
@@ -327,7 +334,7 @@ static void segments_are_checked_in_protected_mode(void **state)
 
 static void sixty_four_bit_code_knows_the_bases_of_fs_and_gs_only(void **state)
 {
-	struct cpu_args args = { .op_bytes = 1, .address_bytes = 8, .seg = VP_FS };
+	struct cpu_args args = {.op_bytes = 1, .address_bytes = 8, .seg = VP_FS};
 	uint8_t byte = 0x42;
 
 	harness_reset();
@@ -346,7 +353,7 @@ static void sixty_four_bit_code_knows_the_bases_of_fs_and_gs_only(void **state)
 
 static void stores_to_a_device_leave_one_by_one(void **state)
 {
-	struct cpu_args args = { .op_bytes = 2, .address_bytes = 8, .flags = CPU_ARG_REP };
+	struct cpu_args args = {.op_bytes = 2, .address_bytes = 8, .flags = CPU_ARG_REP};
 
 	harness_reset();
 	h.kind[0] = PAGE_DEVICE;
@@ -367,7 +374,7 @@ static void stores_to_a_device_leave_one_by_one(void **state)
 
 static void loads_from_a_device_wait_for_the_answer(void **state)
 {
-	struct cpu_args args = { .op_bytes = 4, .address_bytes = 8, .seg = VP_DS };
+	struct cpu_args args = {.op_bytes = 4, .address_bytes = 8, .seg = VP_DS};
 
 	harness_reset();
 	h.kind[0] = PAGE_DEVICE;
@@ -375,7 +382,7 @@ static void loads_from_a_device_wait_for_the_answer(void **state)
 	assert_int_equal(helper_lods(&h.vp, args, 0), CPU_RESTART);
 	assert_int_equal(h.vp.leave, LEAVE_EXIT);
 	assert_int_equal(h.vp.gpr[VP_RSI], HARNESS_BASE);
-	h.vp.answer = (struct dbt_answer){ .valid = true, .data = 0xcafe };
+	h.vp.answer = (struct dbt_answer){.valid = true, .data = 0xcafe};
 	assert_done(helper_lods(&h.vp, args, 0));
 	assert_int_equal(h.vp.gpr[VP_RAX], 0xcafe);
 	assert_int_equal(h.vp.gpr[VP_RSI], HARNESS_BASE + 4);

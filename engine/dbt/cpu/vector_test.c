@@ -8,8 +8,8 @@
 #include "cpuid_lookup.h"
 #include "test/harness.h"
 
-#define AREA (HARNESS_BASE + 0x1000)
-#define AREA2 (HARNESS_BASE + 0x8000)
+#define AREA	   (HARNESS_BASE + 0x1000)
+#define AREA2	   (HARNESS_BASE + 0x8000)
 #define AREA_BYTES 832u
 #define XMM_OFFSET 160u
 #define AVX_OFFSET 576u
@@ -31,7 +31,7 @@ struct image {
 	uint8_t avx[256];
 } __attribute__((aligned(64)));
 
-static const struct cpu_args wide = { .op_bytes = 8, .address_bytes = 8, .flags = CPU_ARG_MEM };
+static const struct cpu_args wide = {.op_bytes = 8, .address_bytes = 8, .flags = CPU_ARG_MEM};
 
 static void reset(void)
 {
@@ -48,7 +48,7 @@ static void set_mask(uint64_t mask)
 /* A state whose registers hold recognizable bytes. */
 static struct image pattern_image(uint8_t salt)
 {
-	struct image image = { .xstate_bv = h.vp.xcr0 };
+	struct image image = {.xstate_bv = h.vp.xcr0};
 	uint16_t fcw = 0x37f;
 	uint32_t mxcsr = 0x1fa0; /* default, and the precision flag */
 
@@ -90,12 +90,12 @@ static void what_xrstor_loads_xsave_stores_wherever_the_area_is(void **state)
 		uint64_t from, to;
 		enum page_kind kind;
 	} cases[] = {
-		{ AREA, AREA2, PAGE_NORMAL },
-		{ AREA + 0xfc0, AREA2 + 0xd00, PAGE_NORMAL }, /* across pages */
-		{ AREA, AREA2, PAGE_INDIRECT },
-		{ AREA + 0xe40, AREA2 + 0xe40, PAGE_INDIRECT },
+		{AREA, AREA2, PAGE_NORMAL},
+		{AREA + 0xfc0, AREA2 + 0xd00, PAGE_NORMAL}, /* across pages */
+		{AREA, AREA2, PAGE_INDIRECT},
+		{AREA + 0xe40, AREA2 + 0xe40, PAGE_INDIRECT},
 	};
-	cpu_helper *const savers[] = { helper_xsave, helper_xsavec };
+	cpu_helper *const savers[] = {helper_xsave, helper_xsavec};
 
 	if (SANITIZED)
 		skip();
@@ -124,7 +124,7 @@ static void what_xrstor_loads_xsave_stores_wherever_the_area_is(void **state)
 
 static void xsave_leaves_what_was_not_requested(void **state)
 {
-	static const uint64_t places[] = { AREA2, AREA2 + 0xe00 };
+	static const uint64_t places[] = {AREA2, AREA2 + 0xe00};
 
 	if (SANITIZED)
 		skip();
@@ -158,26 +158,28 @@ static void xrstor_refuses_bad_headers(void **state)
 		uint64_t mask;
 		uint8_t vector;
 	} cases[] = {
-		{ "good", 7, 7, 0, 0, 0, 0x1f80, 7, VEC_NONE },
-		{ "all in initial state", 7, 0, 0, 0, 0, 0x1f80, 7, VEC_NONE },
-		{ "standard form ignores the last bytes", 7, 7, 0, 0, 1, 0x1f80, 7, VEC_NONE },
-		{ "XSTATE_BV beyond XCR0", 3, 7, 0, 0, 0, 0x1f80, 7, VEC_GP },
-		{ "XSTATE_BV bit 63", 7, BIT(63), 0, 0, 0, 0x1f80, 7, VEC_GP },
-		{ "AVX-512 state", 7, 0xe7, 0, 0, 0, 0x1f80, 7, VEC_GP },
-		{ "XCOMP_BV without bit 63", 7, 7, 7, 0, 0, 0x1f80, 7, VEC_GP },
-		{ "reserved byte 16", 7, 7, 0, 1, 0, 0x1f80, 7, VEC_GP },
-		{ "compacted", 7, 7, BIT(63) | 7, 0, 0, 0x1f80, 7, VEC_NONE },
-		{ "compacted, less saved than named", 7, 2, BIT(63) | 7, 0, 0, 0x1f80, 7, VEC_NONE },
-		{ "compacted, more saved than named", 7, 7, BIT(63) | 3, 0, 0, 0x1f80, 7, VEC_GP },
-		{ "compacted, XSTATE_BV bit 63", 7, BIT(63) | 7, BIT(63) | 7, 0, 0, 0x1f80, 7, VEC_GP },
-		{ "compacted, beyond XCR0", 3, 3, BIT(63) | 7, 0, 0, 0x1f80, 7, VEC_GP },
-		{ "compacted, last reserved bytes", 7, 7, BIT(63) | 7, 0, 1, 0x1f80, 7, VEC_GP },
-		{ "MXCSR reserved bit", 7, 7, 0, 0, 0, 0x80001f80, 7, VEC_GP },
-		{ "MXCSR is loaded for AVX alone", 7, 7, 0, 0, 0, 0x40001f80, 4, VEC_GP },
-		{ "... even in initial state", 7, 0, 0, 0, 0, 0x00101f80, 2, VEC_GP },
-		{ "... but not for x87", 7, 7, 0, 0, 0, 0x80001f80, 1, VEC_NONE },
-		{ "compacted: not in initial state", 7, 4, BIT(63) | 7, 0, 0, 0x80001f80, 7, VEC_NONE },
-		{ "compacted: MXCSR reserved bit", 7, 2, BIT(63) | 7, 0, 0, 0x80001f80, 7, VEC_GP },
+		{"good", 7, 7, 0, 0, 0, 0x1f80, 7, VEC_NONE},
+		{"all in initial state", 7, 0, 0, 0, 0, 0x1f80, 7, VEC_NONE},
+		{"standard form ignores the last bytes", 7, 7, 0, 0, 1, 0x1f80, 7, VEC_NONE},
+		{"XSTATE_BV beyond XCR0", 3, 7, 0, 0, 0, 0x1f80, 7, VEC_GP},
+		{"XSTATE_BV bit 63", 7, BIT(63), 0, 0, 0, 0x1f80, 7, VEC_GP},
+		{"AVX-512 state", 7, 0xe7, 0, 0, 0, 0x1f80, 7, VEC_GP},
+		{"XCOMP_BV without bit 63", 7, 7, 7, 0, 0, 0x1f80, 7, VEC_GP},
+		{"reserved byte 16", 7, 7, 0, 1, 0, 0x1f80, 7, VEC_GP},
+		{"compacted", 7, 7, BIT(63) | 7, 0, 0, 0x1f80, 7, VEC_NONE},
+		{"compacted, less saved than named", 7, 2, BIT(63) | 7, 0, 0, 0x1f80, 7, VEC_NONE},
+		{"compacted, more saved than named", 7, 7, BIT(63) | 3, 0, 0, 0x1f80, 7, VEC_GP},
+		{"compacted, XSTATE_BV bit 63", 7, BIT(63) | 7, BIT(63) | 7, 0, 0, 0x1f80, 7,
+		 VEC_GP},
+		{"compacted, beyond XCR0", 3, 3, BIT(63) | 7, 0, 0, 0x1f80, 7, VEC_GP},
+		{"compacted, last reserved bytes", 7, 7, BIT(63) | 7, 0, 1, 0x1f80, 7, VEC_GP},
+		{"MXCSR reserved bit", 7, 7, 0, 0, 0, 0x80001f80, 7, VEC_GP},
+		{"MXCSR is loaded for AVX alone", 7, 7, 0, 0, 0, 0x40001f80, 4, VEC_GP},
+		{"... even in initial state", 7, 0, 0, 0, 0, 0x00101f80, 2, VEC_GP},
+		{"... but not for x87", 7, 7, 0, 0, 0, 0x80001f80, 1, VEC_NONE},
+		{"compacted: not in initial state", 7, 4, BIT(63) | 7, 0, 0, 0x80001f80, 7,
+		 VEC_NONE},
+		{"compacted: MXCSR reserved bit", 7, 2, BIT(63) | 7, 0, 0, 0x80001f80, 7, VEC_GP},
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -205,7 +207,7 @@ static void xrstor_refuses_bad_headers(void **state)
 
 static void xsave_and_xrstor_check_the_processor_first(void **state)
 {
-	cpu_helper *const helpers[] = { helper_xsave, helper_xrstor };
+	cpu_helper *const helpers[] = {helper_xsave, helper_xrstor};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(helpers); i++) {
 		reset();
@@ -273,17 +275,27 @@ static bool run_heavy(cpu_helper *helper)
 static void vex_insn(uint8_t opcode, bool w, uint8_t l)
 {
 	h.vp.xcr0 = 7;
-	h.insn = (struct insn){ .vex = true, .map = 2, .opcode = opcode, .w = w, .vex_l = l, .mem = true,
-				.reg = 1, .vvvv = 2, .base = VP_RBX, .index = NO_REG, .scale = 1,
-				.address_bytes = 8, .seg = VP_DS };
+	h.insn = (struct insn){.vex = true,
+			       .map = 2,
+			       .opcode = opcode,
+			       .w = w,
+			       .vex_l = l,
+			       .mem = true,
+			       .reg = 1,
+			       .vvvv = 2,
+			       .base = VP_RBX,
+			       .index = NO_REG,
+			       .scale = 1,
+			       .address_bytes = 8,
+			       .seg = VP_DS};
 }
 
 static void vmaskmov_loads_the_masked_elements_and_zeros(void **state)
 {
-	const uint32_t mask[8] = { 0x80000000, 0x7fffffff, ~0u, 0, 0x80000000, 0, 0, ~0u };
-	const uint32_t data[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
-	const uint32_t want256[8] = { 1, 0, 3, 0, 5, 0, 0, 8 }, want128[8] = { 1, 0, 3, 0 };
-	const uint64_t want_quad[4] = { 0, 0, 0, 0x800000007 }; /* by the mask's bits 63 */
+	const uint32_t mask[8] = {0x80000000, 0x7fffffff, ~0u, 0, 0x80000000, 0, 0, ~0u};
+	const uint32_t data[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+	const uint32_t want256[8] = {1, 0, 3, 0, 5, 0, 0, 8}, want128[8] = {1, 0, 3, 0};
+	const uint64_t want_quad[4] = {0, 0, 0, 0x800000007}; /* by the mask's bits 63 */
 
 	reset();
 	harness_put(AREA, data, sizeof(data));
@@ -302,7 +314,7 @@ static void vmaskmov_loads_the_masked_elements_and_zeros(void **state)
 
 static void vmaskmov_faults_only_for_masked_elements(void **state)
 {
-	uint32_t mask[8] = { ~0u, ~0u }, value[8] = { 10, 11, 12, 13, 14, 15, 16, 17 }, memory[2];
+	uint32_t mask[8] = {~0u, ~0u}, value[8] = {10, 11, 12, 13, 14, 15, 16, 17}, memory[2];
 
 	reset();
 	h.kind[2] = PAGE_ABSENT; /* from element 2 on */
@@ -315,8 +327,12 @@ static void vmaskmov_faults_only_for_masked_elements(void **state)
 	assert_int_equal(memory[0], 10);
 	assert_int_equal(memory[1], 11);
 	mask[5] = ~0u;
+	value[0] = 99;
+	set_ymm(1, value);
 	set_ymm(2, mask);
 	assert_false(run_heavy(helper_vmaskmov));
+	harness_get(AREA + PAGE_BYTES - 8, memory, 8);
+	assert_int_equal(memory[0], 10); /* nothing is stored when an element faults */
 	assert_int_equal(h.vp.exception.vector, VEC_PF);
 	assert_int_equal(h.vp.exception.cr2, AREA + PAGE_BYTES + 12);
 }
@@ -324,27 +340,27 @@ static void vmaskmov_faults_only_for_masked_elements(void **state)
 /* memory: dword i holds 0x10 + i; so a quadword at dword i holds both. */
 static void gathers_of_every_shape(void **state)
 {
-	static const uint32_t index32[8] = { 5, -1u, 16, 0, 32, 7, 48, 1 };
-	static const uint64_t index64[4] = { 3, -2ull, 32, 48 };
+	static const uint32_t index32[8] = {5, -1u, 16, 0, 32, 7, 48, 1};
+	static const uint64_t index64[4] = {3, -2ull, 32, 48};
 	static const struct {
 		uint8_t opcode;
 		bool w;
 		uint8_t l;
 		unsigned int count;
 	} cases[] = {
-		{ 0x90, false, 0, 4 }, { 0x90, false, 1, 8 }, { 0x92, true, 0, 2 }, { 0x90, true, 1, 4 },
-		{ 0x91, false, 0, 2 }, { 0x93, false, 1, 4 }, { 0x93, true, 0, 2 }, { 0x91, true, 1, 4 },
+		{0x90, false, 0, 4}, {0x90, false, 1, 8}, {0x92, true, 0, 2}, {0x90, true, 1, 4},
+		{0x91, false, 0, 2}, {0x93, false, 1, 4}, {0x93, true, 0, 2}, {0x91, true, 1, 4},
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
 		bool qwords = cases[i].opcode & 1;
 		uint8_t ones[32];
-		uint32_t want[8] = { 0 };
+		uint32_t want[8] = {0};
 
 		reset();
 		memset(ones, 0xff, sizeof(ones));
 		for (uint32_t d = 0; d < 128; d++)
-			harness_put(AREA + 4 * d, &(uint32_t){ 0x10 + d }, 4);
+			harness_put(AREA + 4 * d, &(uint32_t){0x10 + d}, 4);
 		for (unsigned int e = 0; e < cases[i].count; e++) {
 			uint32_t dword = 0x10 + 8 + (qwords ? (uint32_t)index64[e] : index32[e]);
 
@@ -362,14 +378,15 @@ static void gathers_of_every_shape(void **state)
 		h.insn.disp = -0x100 + 4 * 8;
 		assert_true(run_heavy(helper_gather));
 		assert_ymm(1, want);
-		assert_ymm(2, (uint64_t[4]){ 0 });
+		assert_ymm(2, (uint64_t[4]){0});
 	}
 }
 
 static void a_gather_that_faults_keeps_what_it_has(void **state)
 {
-	const uint32_t index[8] = { 0, 1, 1024, 2 }, ones[8] = { ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u };
-	const uint32_t data[4] = { 0xa, 0xb, 0xc, 0xd }, old[8] = { 1, 2, 3, 4, 5, 6, 7, 8 };
+	const uint32_t index[8] = {0, 1, 1024, 2},
+		       ones[8] = {~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u};
+	const uint32_t data[4] = {0xa, 0xb, 0xc, 0xd}, old[8] = {1, 2, 3, 4, 5, 6, 7, 8};
 
 	reset();
 	harness_put(AREA, data, sizeof(data));
@@ -383,13 +400,13 @@ static void a_gather_that_faults_keeps_what_it_has(void **state)
 	h.insn.scale = 4;
 	assert_false(run_heavy(helper_gather));
 	assert_int_equal(h.vp.exception.cr2, AREA + PAGE_BYTES);
-	assert_ymm(1, (uint32_t[8]){ 0xa, 0xb, 3, 4, 5, 6, 7, 8 });
-	assert_ymm(2, (uint32_t[8]){ 0, 0, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u });
+	assert_ymm(1, (uint32_t[8]){0xa, 0xb, 3, 4, 5, 6, 7, 8});
+	assert_ymm(2, (uint32_t[8]){0, 0, ~0u, ~0u, ~0u, ~0u, ~0u, ~0u});
 	h.kind[2] = PAGE_NORMAL;
 	h.vp.exception.vector = VEC_NONE;
 	assert_true(run_heavy(helper_gather));
-	assert_ymm(1, (uint32_t[8]){ 0xa, 0xb, 0, 0xc });
-	assert_ymm(2, (uint32_t[8]){ 0 });
+	assert_ymm(1, (uint32_t[8]){0xa, 0xb, 0, 0xc});
+	assert_ymm(2, (uint32_t[8]){0});
 }
 
 static void registers_in_initial_state_are_zeros(void **state)
@@ -401,8 +418,8 @@ static void registers_in_initial_state_are_zeros(void **state)
 	h.vp.gpr[VP_RBX] = AREA;
 	vex_insn(0x2c, false, 1);
 	assert_true(run_heavy(helper_vmaskmov));
-	assert_ymm(1, (uint64_t[4]){ 0 });
-	assert_ymm(9, (uint64_t[4]){ 0 });
+	assert_ymm(1, (uint64_t[4]){0});
+	assert_ymm(9, (uint64_t[4]){0});
 	assert_int_equal(saved()->xstate_bv, 6);
 }
 
@@ -420,8 +437,14 @@ static void maskmovdqu_stores_the_masked_bytes(void **state)
 	set_ymm(3, value);
 	set_ymm(5, mask);
 	h.vp.gpr[VP_RDI] = AREA - 8; /* across pages */
-	h.insn = (struct insn){ .map = 1, .opcode = 0xf7, .emit_66 = true, .reg = 3, .rm = 5, .mod = 3,
-				.address_bytes = 8, .seg = VP_DS };
+	h.insn = (struct insn){.map = 1,
+			       .opcode = 0xf7,
+			       .emit_66 = true,
+			       .reg = 3,
+			       .rm = 5,
+			       .mod = 3,
+			       .address_bytes = 8,
+			       .seg = VP_DS};
 	assert_true(run_heavy(helper_maskmov));
 	harness_get(AREA - 8, after, 16);
 	for (unsigned int i = 0; i < 16; i++)
@@ -439,8 +462,13 @@ static void maskmovq_takes_mmx_registers_whatever_the_top_is(void **state)
 	memcpy(saved()->legacy + 32 + 16 * 5, &value, 8); /* MM0 */
 	memcpy(saved()->legacy + 32 + 16 * 6, &mask, 8);  /* MM1 */
 	h.vp.gpr[VP_RDI] = AREA;
-	h.insn = (struct insn){ .map = 1, .opcode = 0xf7, .reg = 0, .rm = 1, .mod = 3, .address_bytes = 8,
-				.seg = VP_DS };
+	h.insn = (struct insn){.map = 1,
+			       .opcode = 0xf7,
+			       .reg = 0,
+			       .rm = 1,
+			       .mod = 3,
+			       .address_bytes = 8,
+			       .seg = VP_DS};
 	assert_true(run_heavy(helper_maskmov));
 	harness_get(AREA, &after, 8);
 	assert_int_equal(after, 0x1100330055007788);
