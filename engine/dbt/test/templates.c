@@ -43,6 +43,8 @@ static bool same_place(const struct template *t, unsigned int map, unsigned int 
 /* What depends on more than the state under test. */
 static bool is_excluded(const struct template *t)
 {
+	if (same_place(t, 1, 0x0d) && t->mod == 1)
+		return true; /* PREFETCHW of a register: #UD or NOP, as the processor likes */
 	if (same_place(t, 1, 0xc7) && t->mod == 1)
 		return true; /* RDRAND, RDSEED, RDPID */
 	if (t->mod == 0 && ((same_place(t, 0, 0xd9) && t->reg == 6) || (same_place(t, 0, 0xdd) && t->reg == 6)))
