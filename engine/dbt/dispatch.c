@@ -17,6 +17,7 @@
 #include "mmu.h"
 #include "segment_access.h"
 #include "stats.h"
+#include "trace.h"
 
 /* Flat segments are not checked inline: what reaches past 4 GiB crosses pages and comes here. */
 static bool beyond_flat_limit(const struct dbt_vp *vp, uint64_t va, uint32_t bytes)
@@ -280,6 +281,13 @@ static const uint8_t *find_block(struct dbt_vp *vp)
 	return block->code;
 }
 
+static void note_block(struct dbt_vp *vp)
+{
+	trace_note(vp, (struct trace_record){.kind = TRACE_BLOCK,
+					     .at = vp->rip,
+					     .extra = vp->mode | (vp->stepping ? MODE_STEP : 0)});
+}
+
 const uint8_t *dbt_dispatch(struct dbt_vp *vp)
 {
 	stat_add(vp, DISPATCHES, 1);
@@ -298,6 +306,8 @@ const uint8_t *dbt_dispatch(struct dbt_vp *vp)
 		if (serve_events(vp))
 			return NULL;
 		code = find_block(vp);
+		if (code && trace_wants(vp, PARTITION_TRACE_BLOCKS))
+			note_block(vp);
 		if (code || vp->exception.vector == VEC_NONE)
 			return code;
 	}

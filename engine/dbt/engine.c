@@ -16,6 +16,7 @@
 #include "mmu.h"
 #include "run.h"
 #include "stats.h"
+#include "trace.h"
 
 #define CODE_CACHE_BYTES (32 * MIB)
 #define TSC_SAMPLE_NS 10000000
@@ -109,6 +110,7 @@ static void free_vp(struct dbt_vp *vp)
 {
 	apic_vp_destroy(vp);
 	mmu_vp_destroy(vp);
+	trace_vp_destroy(vp);
 	free(vp->signal_stack);
 	free(vp);
 }
@@ -145,6 +147,8 @@ static int dbt_create_vp(struct partition *base, unsigned int index, struct vp *
 	vp->apic.timer_fd = -1;
 	vp->exit.reason = VP_EXIT_CANCELLED;
 	r = mmu_vp_create(vp);
+	if (r == 0)
+		r = trace_vp_create(vp);
 	if (r == 0)
 		r = apic_vp_create(vp);
 	if (r < 0) {

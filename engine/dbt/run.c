@@ -28,6 +28,7 @@
 #include "dispatch.h"
 #include "mmu.h"
 #include "stats.h"
+#include "trace.h"
 #include "translate.h"
 
 #define SIGNAL_STACK_BYTES (64 * KIB)
@@ -272,6 +273,7 @@ static void enter_guest(struct dbt_vp *vp)
 	else
 		vp->leave = LEAVE_REQUEST;
 	atomic_store(&vp->in_guest, 0);
+	trace_drain(vp);
 }
 
 /* The caller's answer to the last exit, for the instruction that is executed again. */
@@ -315,19 +317,15 @@ static void leave_guest(struct dbt_vp *vp, enum dbt_leave why)
 	}
 }
 
-int dbt_vp_run(struct vp *base, struct vp_exit *exit)
+/* Until there is an exit for vp_run()'s caller: it is in vp->exit. */
+static void run_to_exit(struct dbt_vp *vp)
 {
-	struct dbt_vp *vp = to_dbt_vp(base);
-
-	adopt_thread(vp);
-	take_answer(vp, exit);
 	for (;;) {
 		enum dbt_leave why;
 
 		if (serve_requests(vp)) {
-			exit->reason = VP_EXIT_CANCELLED;
 			vp->exit.reason = VP_EXIT_CANCELLED;
-			return 0;
+			return;
 		}
 		if (vp->activity != VP_RUNNING) {
 			wait_for_event(vp);
@@ -342,9 +340,20 @@ int dbt_vp_run(struct vp *base, struct vp_exit *exit)
 		if (why == LEAVE_EXIT) {
 			vp->leave = LEAVE_NONE;
 			stat_add(vp, EXITS, 1);
-			*exit = vp->exit;
-			return 0;
+			return;
 		}
 		leave_guest(vp, why);
 	}
+}
+
+int dbt_vp_run(struct vp *base, struct vp_exit *exit)
+{
+	struct dbt_vp *vp = to_dbt_vp(base);
+
+	adopt_thread(vp);
+	take_answer(vp, exit);
+	run_to_exit(vp);
+	trace_drain(vp); /* an NMI may have been delivered since control left the guest */
+	*exit = vp->exit;
+	return 0;
 }

@@ -23,6 +23,7 @@
 #include "partition.h"
 
 struct dbt_partition;
+struct trace_buffer;
 
 /* Displaced guest registers and the host scratch registers in their place. */
 #define DBT_SCRATCH1 14
@@ -150,6 +151,7 @@ struct dbt_answer {
 #define REQ_NMI         0x20u
 #define REQ_STOP        0x40u /* stay out of translated code until cleared */
 #define REQ_PROTECT     0x80u /* drop the write tags of protect_page, which got PAGE_HAS_CODE */
+#define REQ_TRACE       0x100u /* trace_drain(), from the VP itself */
 
 struct apic {
 	uint32_t id;
@@ -254,6 +256,7 @@ struct dbt_vp {
 
 	struct apic apic;
 	uint64_t stats[32]; /* enum dbt_stat of stats.h */
+	struct trace_buffer *trace; /* trace.h */
 
 	uint8_t *signal_stack;
 	struct mmu *mmu; /* second-level TLB and its bookkeeping; mmu.c owns it */

@@ -12,6 +12,7 @@
  * vp->exception.error of a #DB without error code: bits that delivery adds to DR6.
  */
 #include "segmentation.h"
+#include "trace.h"
 
 struct event {
 	uint8_t vector;
@@ -346,6 +347,21 @@ static void note_exception(struct dbt_vp *vp, const struct event *event)
 	vp->last_error = event->error;
 }
 
+static void trace_event(struct dbt_vp *vp, const struct event *event)
+{
+	unsigned int what = event->interrupt ? PARTITION_TRACE_INTERRUPTS : PARTITION_TRACE_EXCEPTIONS;
+
+	if (!trace_wants(vp, what))
+		return;
+	trace_note(vp, (struct trace_record){.kind = event->interrupt ? TRACE_INTERRUPT : TRACE_EXCEPTION,
+					     .vector = event->vector,
+					     .cpl = vp->cpl,
+					     .has_error = event->has_error,
+					     .error = event->error,
+					     .at = vp->rip,
+					     .value = event->cr2});
+}
+
 static int shut_down(struct dbt_vp *vp)
 {
 	vp->exit.reason = VP_EXIT_SHUTDOWN;
@@ -371,6 +387,8 @@ static int deliver(struct dbt_vp *vp, struct event event)
 		struct event second;
 
 		note_exception(vp, &event);
+		if (trace_wants(vp, PARTITION_TRACE_EXCEPTIONS | PARTITION_TRACE_INTERRUPTS))
+			trace_event(vp, &event);
 		if (likely(deliver_once(vp, &event) == 0))
 			return vp->leave != LEAVE_NONE;
 		if (vp->exception.vector == VEC_NONE) {

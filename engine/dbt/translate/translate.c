@@ -6,6 +6,7 @@
  * An instruction that reaches into the next page is a block of its own.
  */
 #include "translate_internal.h"
+#include "trace.h"
 
 #include <errno.h>
 
@@ -252,6 +253,16 @@ static void emit_block(struct translation *t)
 	exit_direct(t, -1, next_rip(t));
 }
 
+static void note_translation(struct translation *t)
+{
+	const struct block *block = t->block;
+
+	trace_note(t->vp, (struct trace_record){.kind = TRACE_TRANSLATION,
+						.at = block->rip,
+						.extra = block->mode,
+						.value = block->guest_bytes | (uint64_t)block->host_bytes << 32});
+}
+
 static int finish(struct translation *t)
 {
 	struct block *block = t->block;
@@ -269,6 +280,8 @@ static int finish(struct translation *t)
 	stat_add(t->vp, BLOCKS_TRANSLATED, 1);
 	stat_add(t->vp, INSNS_TRANSLATED, t->count);
 	stat_add(t->vp, BYTES_EMITTED, block->host_bytes);
+	if (trace_wants(t->vp, PARTITION_TRACE_BLOCKS))
+		note_translation(t);
 	return 0;
 }
 
