@@ -18,7 +18,9 @@
 #include "stats.h"
 #include "trace.h"
 
+#ifndef CODE_CACHE_BYTES
 #define CODE_CACHE_BYTES (32 * MIB)
+#endif
 #define TSC_SAMPLE_NS 10000000
 
 static struct dbt_partition *to_dbt(struct partition *part)
@@ -155,6 +157,9 @@ static int dbt_create_vp(struct partition *base, unsigned int index, struct vp *
 		free_vp(vp);
 		return r;
 	}
+	/* While jump_mask is 0 every indirect jump looks at entry 0, whatever its target. */
+	for (unsigned int slot = 0; slot < MODE_SLOTS; slot++)
+		vp->jump_cache[slot][0].code = (uintptr_t)to_dbt(base)->cache->thunks.miss;
 	cpu_reset(vp, false);
 	*ret_vp = &vp->vp;
 	return 0;

@@ -99,7 +99,7 @@ struct tlb_entry {
 /* --- the inline jump cache: guest virtual address -> host code, one table per mode slot --- */
 
 #define MODE_SLOTS 16 /* the last one is shared by all further mode words and never filled */
-#define JUMP_CACHE_BITS 11
+#define JUMP_CACHE_BITS 13
 #define JUMP_CACHE_ENTRIES (1u << JUMP_CACHE_BITS)
 /* CRC32C is a hash of one instruction, in translated code as well. */
 static inline uint32_t jump_cache_index(uint64_t va)

@@ -221,8 +221,7 @@ static void tsc_move(struct dbt_vp *vp, uint64_t delta)
 {
 	vp->tsc_offset += delta;
 	vp->tsc_adjust += delta;
-	if (vp->apic.timer_deadline_tsc)
-		apic_msr_write(vp, MSR_TSC_DEADLINE, vp->apic.timer_deadline_tsc);
+	apic_tsc_changed(vp);
 }
 
 /* --- constants --- */

@@ -86,7 +86,7 @@ struct mmu {
 	uint32_t tlb_logged[2];
 
 	/* The same for jump caches; the bitmaps say what is in the logs. */
-	uint16_t jump_log[2][MODE_SLOTS * JUMP_CACHE_ENTRIES];
+	uint32_t jump_log[2][MODE_SLOTS * JUMP_CACHE_ENTRIES];
 	uint32_t jump_logged[2];
 	uint64_t jump_in_log[2][MODE_SLOTS * JUMP_CACHE_ENTRIES / 64];
 	uint64_t jump_bloom[BLOOM_BITS / 64]; /* hashed pages with a logged jump */
