@@ -273,11 +273,8 @@ uint64_t differential_next(struct differential *d, size_t bytes, unsigned int be
 
 	if (before_page_end)
 		at = ALIGN_UP(at + before_page_end, PAGE_BYTES) - before_page_end;
-	if (at + bytes > CODE_BYTES) { /* over again: the engine must forget what stood there */
-		partition_unmap_gpa(d->part, 0, GUEST_BYTES);
-		partition_map_gpa(d->part, 0, GUEST_BYTES, d->memory.base, RAM);
+	if (at + bytes > CODE_BYTES)
 		at = before_page_end ? PAGE_BYTES - before_page_end : 0;
-	}
 	d->next = at;
 	return CODE_VA + at;
 }
@@ -285,8 +282,13 @@ uint64_t differential_next(struct differential *d, size_t bytes, unsigned int be
 void differential_place(struct differential *d, const uint8_t *code, size_t bytes)
 {
 	memcpy(d->code_write + d->next, code, bytes);
-	for (uint32_t at = d->next; at < d->next + bytes; at++)
-		d->memory.base[code_gpa(at / PAGE_BYTES) + at % PAGE_BYTES] = code[at - d->next];
+	for (uint32_t at = d->next, n; at < d->next + bytes; at += n) {
+		gpa_t gpa = code_gpa(at / PAGE_BYTES) + at % PAGE_BYTES;
+
+		n = MIN(d->next + bytes - at, PAGE_BYTES - at % PAGE_BYTES);
+		memcpy(d->memory.base + gpa, code + (at - d->next), n);
+		partition_memory_written(d->part, gpa, n); /* older code stood there */
+	}
 	d->used = d->next + bytes;
 }
 
@@ -435,12 +437,12 @@ static const char *compare_bytes(const char *what, const uint8_t *native, const 
 	return NULL;
 }
 
-/* The kernel tells less than the truth about its own half of the address space. */
+/* The kernel tells less than the truth about what is not for user space, the last page below it included. */
 static const char *compare_fault(const struct machine_state *native, const struct machine_state *engine)
 {
 	if (native->vector != engine->vector)
 		return differs("exception", native->rip, native->vector, engine->vector);
-	if (native->vector != 14 || native->cr2 >= BIT(47))
+	if (native->vector != 14 || native->cr2 >= BIT(47) - PAGE_BYTES)
 		return NULL;
 	if (native->cr2 != engine->cr2)
 		return differs("cr2 of", native->rip, native->cr2, engine->cr2);
@@ -466,13 +468,19 @@ static bool waiting_x87_error(const struct machine_state *native, const struct m
 	return native->vector == 16 && engine->vector >= 12 && engine->vector <= 14 && native->rip == engine->rip;
 }
 
+/* Operands that reach past 4 GiB: wide ones are checked in pieces, in an order of their own. */
+static bool beyond_segment(const struct machine_state *native, const struct machine_state *engine)
+{
+	return native->code32 && native->vector == 14 && engine->vector == 13 && native->cr2 >= 0xffffff00;
+}
+
 const char *differential_compare(const struct machine_state *native, const struct machine_state *engine,
 				 uint64_t flags_compared)
 {
 	const char *difference = compare_fault(native, engine);
 	uint64_t flags = (native->rflags ^ engine->rflags) & flags_compared;
 
-	if (branched_nowhere(native, engine) || waiting_x87_error(native, engine))
+	if (branched_nowhere(native, engine) || waiting_x87_error(native, engine) || beyond_segment(native, engine))
 		return NULL;
 	if (difference)
 		return difference;

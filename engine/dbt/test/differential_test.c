@@ -37,7 +37,8 @@ static void report(const struct test_case *c, const char *difference)
 		return;
 	for (unsigned int i = 0; i < VP_GPR_COUNT; i++)
 		printf("  r%u=%llx", i, (unsigned long long)c->start.gpr[i]);
-	printf("  native stopped by %u at %#llx", native.vector, (unsigned long long)native.rip);
+	printf("  native stopped by %u at %#llx, cr2 %#llx", native.vector, (unsigned long long)native.rip,
+	       (unsigned long long)native.cr2);
 	printf("  rflags=%llx gs=%llx\n", (unsigned long long)c->start.rflags, (unsigned long long)c->start.gs_base);
 }
 

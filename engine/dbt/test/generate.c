@@ -375,9 +375,12 @@ static struct template *any_template(struct generator *g)
 
 	if (!one_in(g, 8))
 		return &g->templates[first];
-	for (unsigned int i = 0; i < g->template_count; i++)
-		if (!g->templates[(first + i) % g->template_count].ends)
-			return &g->templates[(first + i) % g->template_count];
+	for (unsigned int i = 0; i < g->template_count; i++) {
+		struct template *t = &g->templates[(first + i) % g->template_count];
+
+		if (!t->ends && !t->rare)
+			return t;
+	}
 	return &g->templates[first];
 }
 

@@ -18,7 +18,7 @@ struct template {
 	int8_t prefix;	/* mandatory: 0 none, 1 66, 2 F3, 3 F2 */
 	int8_t reg, rm, mod, w, l, rex_b; /* mod: 0 memory, 1 register */
 	bool chained;	/* deals with flags */
-	bool rare;	/* need not run to the end (it always faults) */
+	bool rare;	/* cannot run to its end on this host */
 	unsigned long ends;
 };
 
