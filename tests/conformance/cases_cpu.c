@@ -16,6 +16,7 @@ PAYLOAD(vectors)
 PAYLOAD(xsetbv)
 PAYLOAD(avx)
 PAYLOAD(self_modifying)
+PAYLOAD(rewritten)
 PAYLOAD(locked)
 PAYLOAD(watch)
 
@@ -168,6 +169,18 @@ bool case_self_modifying_code_runs_as_modified(struct rig *rig)
 	}
 	TRY(rig_report(rig, 9));
 	return rig_done(rig);
+}
+
+bool case_code_written_by_the_host_runs_as_written(struct rig *rig)
+{
+	TRY(rig_start(rig, 0, rewritten));
+	for (uint8_t value = 1; value < 20; value++) {
+		rig->memory.base[CODE_AT + 1] = value;
+		partition_memory_written(rig->part, CODE_AT + 1, 1);
+		TRY(rig_report(rig, value));
+		TRY(rig_report(rig, value));
+	}
+	return true;
 }
 
 bool case_locked_instructions_of_two_vps_are_atomic(struct rig *rig)

@@ -148,6 +148,12 @@ PAYLOAD self_modifying
 	ret
 END self_modifying
 
+PAYLOAD rewritten
+1:	mov $1, %eax		/* the host changes the immediate, a byte after the start */
+	REPORT
+	jmp 1b
+END rewritten
+
 PAYLOAD locked
 	mov $100000, %ecx
 1:	lock incl DATA_AT

@@ -258,16 +258,12 @@ static void enter_long_mode(struct vp_state *state, unsigned int index, uint64_t
 bool rig_start_payload(struct rig *rig, unsigned int index, const uint8_t *code, size_t bytes)
 {
 	struct vp_state state;
-	uint64_t at = CODE_AT + index * CODE_BYTES + rig->code_used[index];
+	uint64_t at = CODE_AT + index * CODE_BYTES;
 
-	/*
-	 * Never over an earlier one: an engine that keeps translations does not see the host's
-	 * writes, and partition.h has no call that tells it of them.
-	 */
-	if (rig->code_used[index] + bytes > CODE_BYTES)
+	if (bytes > CODE_BYTES)
 		return rig_fail(rig, "payload of %zu bytes", bytes);
 	memcpy(rig->memory.base + at, code, bytes);
-	rig->code_used[index] += ALIGN_UP(bytes, 64);
+	partition_memory_written(rig->part, at, bytes);
 	TRY(rig_ok(rig, "vp_get_state", vp_get_state(rig->vp[index], &state)));
 	enter_long_mode(&state, index, at);
 	return rig_ok(rig, "vp_set_state", vp_set_state(rig->vp[index], &state));

@@ -23,7 +23,6 @@ struct rig {
 	struct vp_exit exit[RIG_VPS];
 	int extint_vector; /* what acknowledge_extint answers, once */
 	_Atomic unsigned int acknowledged;
-	size_t code_used[RIG_VPS]; /* bytes of payloads placed so far */
 	bool skipped;		   /* the case found that it cannot run here; why says it */
 	char why[400];
 };
