@@ -110,6 +110,7 @@ static int dbt_create(const struct partition_config *config, struct partition **
 
 static void free_vp(struct dbt_vp *vp)
 {
+	dbt_release_thread(vp);
 	apic_vp_destroy(vp);
 	mmu_vp_destroy(vp);
 	trace_vp_destroy(vp);
@@ -148,7 +149,8 @@ static int dbt_create_vp(struct partition *base, unsigned int index, struct vp *
 	vp->apic.id = index;
 	vp->apic.timer_fd = -1;
 	vp->exit.reason = VP_EXIT_CANCELLED;
-	r = mmu_vp_create(vp);
+	vp->signal_stack = malloc(SIGNAL_STACK_BYTES);
+	r = vp->signal_stack ? mmu_vp_create(vp) : -ENOMEM;
 	if (r == 0)
 		r = trace_vp_create(vp);
 	if (r == 0)

@@ -31,7 +31,6 @@
 #include "trace.h"
 #include "translate.h"
 
-#define SIGNAL_STACK_BYTES (64 * KIB)
 #ifndef SS_AUTODISARM
 #define SS_AUTODISARM (1u << 31)
 #endif
@@ -136,8 +135,8 @@ static void adopt_thread(struct dbt_vp *vp)
 	stack_t stack = {.ss_size = SIGNAL_STACK_BYTES, .ss_flags = (int)SS_AUTODISARM};
 	sigset_t blocked;
 
-	if (!vp->signal_stack)
-		vp->signal_stack = malloc(SIGNAL_STACK_BYTES);
+	if (likely(thread_vp == vp))
+		return;
 	stack.ss_sp = vp->signal_stack;
 	sigaltstack(&stack, NULL);
 	sigfillset(&blocked);
@@ -149,6 +148,16 @@ static void adopt_thread(struct dbt_vp *vp)
 	pthread_sigmask(SIG_SETMASK, &blocked, NULL);
 	syscall(SYS_arch_prctl, ARCH_SET_GS, vp);
 	thread_vp = vp;
+}
+
+void dbt_release_thread(struct dbt_vp *vp)
+{
+	stack_t none = {.ss_flags = SS_DISABLE};
+
+	if (thread_vp != vp)
+		return;
+	sigaltstack(&none, NULL);
+	thread_vp = NULL;
 }
 
 /* --- waiting --- */

@@ -281,6 +281,10 @@ int apic_msr_write(struct dbt_vp *vp, uint32_t index, uint64_t value)
 	vp->leave = h.apic_leave;
 	return h.apic_result;
 }
+void apic_tsc_changed(struct dbt_vp *vp)
+{
+	/* no timer is armed here */
+}
 
 enum decode_status decode(const uint8_t *bytes, size_t available, int mode, struct insn *ret_insn)
 {
