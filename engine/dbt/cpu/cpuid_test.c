@@ -121,6 +121,18 @@ static void the_vp_shows_in_apic_id_osxsave_and_sizes(void **state)
 	assert_int_equal(cpuid(0xd, 1).eax & ~7u, 0); /* no XSAVES */
 }
 
+/* Even if the configuration was copied from a running system, which has the bit set. */
+static void osxsave_follows_cr4_whatever_the_configuration_says(void **state)
+{
+	harness_reset();
+	for (size_t i = 0; i < h.part.cpuid_count; i++)
+		if (h.part.cpuid[i].leaf == 1)
+			h.part.cpuid[i].ecx |= 1u << 27;
+	assert_true(cpuid(1, 0).ecx & (1u << 27));
+	h.vp.cr4 &= ~CR4_OSXSAVE;
+	assert_false(cpuid(1, 0).ecx & (1u << 27));
+}
+
 static void set_vendor(uint32_t ebx)
 {
 	for (size_t i = 0; i < h.part.cpuid_count; i++)
@@ -176,6 +188,7 @@ int main(void)
 		cmocka_unit_test(host_instructions_are_offered_where_the_host_has_them),
 		cmocka_unit_test(avx_is_offered_only_with_its_state),
 		cmocka_unit_test(the_vp_shows_in_apic_id_osxsave_and_sizes),
+		cmocka_unit_test(osxsave_follows_cr4_whatever_the_configuration_says),
 		cmocka_unit_test(leaves_beyond_the_last_follow_the_vendor),
 		cmocka_unit_test(the_highest_leaves_are_the_ones_in_the_list),
 	};

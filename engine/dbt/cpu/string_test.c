@@ -285,6 +285,32 @@ static void sixteen_bit_offsets_wrap_around(void **state)
 	assert_int_equal(h.vp.gpr[VP_RCX], 0x10000);
 }
 
+/* Going down from offset 1, the third byte is at offset 0xffff, not below the segment. */
+static void sixteen_bit_offsets_wrap_around_downwards(void **state)
+{
+	struct cpu_args args = {.op_bytes = 1, .address_bytes = 2, .flags = CPU_ARG_REP};
+	uint8_t last, below;
+
+	harness_reset();
+	harness_real();
+	h.vp.seg[VP_ES].base =
+		HARNESS_BASE + 0x800; /* not at a page's start: the page goes on below */
+	h.vp.flag_df = 1;
+	h.vp.gpr[VP_RAX] = 0x77;
+	h.vp.gpr[VP_RDI] = 1;
+	h.vp.gpr[VP_RCX] = 3;
+	helper_stos(&h.vp, args, 0);
+	harness_get(HARNESS_BASE + 0x7ff, &below, 1);
+	assert_int_equal(below, 0);
+	/* offset 0xffff is beyond the fake memory here: the fault proves where it went */
+	assert_int_equal(h.vp.exception.vector, VEC_PF);
+	assert_int_equal(h.vp.exception.cr2, HARNESS_BASE + 0x800 + 0xffff);
+	assert_int_equal(h.vp.gpr[VP_RDI], 0xffff);
+	assert_int_equal(h.vp.gpr[VP_RCX], 1);
+	harness_get(HARNESS_BASE + 0x800, &last, 1);
+	assert_int_equal(last, 0x77);
+}
+
 static void a_word_across_the_limit_faults_with_the_elements_before_it_done(void **state)
 {
 	struct cpu_args args = {.op_bytes = 2, .address_bytes = 2, .flags = CPU_ARG_REP};
@@ -396,6 +422,7 @@ int main(void)
 		cmocka_unit_test(rep_with_count_zero_touches_nothing),
 		cmocka_unit_test(address_size_bounds_the_registers),
 		cmocka_unit_test(sixteen_bit_offsets_wrap_around),
+		cmocka_unit_test(sixteen_bit_offsets_wrap_around_downwards),
 		cmocka_unit_test(a_word_across_the_limit_faults_with_the_elements_before_it_done),
 		cmocka_unit_test(segments_are_checked_in_protected_mode),
 		cmocka_unit_test(sixty_four_bit_code_knows_the_bases_of_fs_and_gs_only),
