@@ -120,6 +120,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "differential_test: cannot create a partition on the dbt engine\n");
 		return 1;
 	}
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	pthread_create(&watcher, NULL, watch, NULL);
 	failed = run_cases(d, generators, cases);
 	if (cases >= ENOUGH_FOR_COVERAGE && !failed)

@@ -10,9 +10,35 @@ enum {
 	PD32 = ALIAS_PD + 0x1000, GDT = PD32 + 0x1000, TSS = GDT + 0x1000,
 };
 
+#define CANARY_BYTES (64 * KIB)
+
+static uint64_t canary_word(unsigned int i)
+{
+	return (i + 1) * 0x9e3779b97f4a7c15ull;
+}
+
+static void fill_canary(uint8_t *at)
+{
+	for (unsigned int i = 0; i < CANARY_BYTES / 8; i++)
+		memcpy(at + i * 8, &(uint64_t){canary_word(i)}, 8);
+}
+
+static bool canary_intact(const uint8_t *at)
+{
+	for (unsigned int i = 0; i < CANARY_BYTES / 8; i++)
+		if (memcmp(at + i * 8, &(uint64_t){canary_word(i)}, 8) != 0)
+			return false;
+	return true;
+}
+
+bool guest_canaries_intact(const struct guest *guest)
+{
+	return canary_intact(guest->memory.base) && canary_intact(guest->ram + GUEST_BYTES);
+}
+
 static void put64(struct guest *guest, gpa_t gpa, uint64_t value)
 {
-	memcpy(guest->memory.base + gpa, &value, 8);
+	memcpy(guest->ram + gpa, &value, 8);
 }
 
 static void build_tables(struct guest *guest)
@@ -31,7 +57,7 @@ static void build_tables(struct guest *guest)
 		put64(guest, ALIAS_PD + i * 8, i * 2 * MIB | 0x87);
 	}
 	put64(guest, PD32, 0x87); /* one 4 MiB page, PSE */
-	memcpy(guest->memory.base + GDT, descriptors, sizeof(descriptors));
+	memcpy(guest->ram + GDT, descriptors, sizeof(descriptors));
 	put64(guest, TSS + 4, GUEST_STACK - 0x10000);
 }
 
@@ -43,13 +69,16 @@ int guest_new(unsigned int vps, struct guest *guest)
 
 	memset(guest, 0, sizeof(*guest));
 	config.cpuid_count = dbt_engine.supported_cpuid(leaves);
-	r = guest_memory_new(GUEST_BYTES, &guest->memory);
+	r = guest_memory_new(GUEST_BYTES + 2 * CANARY_BYTES, &guest->memory);
 	if (r < 0)
 		return r;
+	guest->ram = guest->memory.base + CANARY_BYTES;
+	fill_canary(guest->memory.base);
+	fill_canary(guest->ram + GUEST_BYTES);
 	build_tables(guest);
 	r = partition_new(&dbt_engine, &config, &guest->part);
 	if (r == 0)
-		r = partition_map_gpa(guest->part, 0, GUEST_BYTES, guest->memory.base,
+		r = partition_map_gpa(guest->part, 0, GUEST_BYTES, guest->ram,
 				      MAP_GPA_READ | MAP_GPA_WRITE | MAP_GPA_EXECUTE);
 	for (unsigned int i = 0; r == 0 && i < vps; i++)
 		r = partition_create_vp(guest->part, i, &guest->vp[i]);

@@ -20,7 +20,8 @@
 enum guest_mode { GUEST_REAL, GUEST_PROTECTED_16, GUEST_PROTECTED_32, GUEST_PAGED_32, GUEST_COMPATIBILITY, GUEST_LONG };
 
 struct guest {
-	struct guest_memory memory;
+	struct guest_memory memory; /* with a canary before and behind what the guest has of it */
+	uint8_t *ram;		    /* guest physical 0 */
 	struct partition *part;
 	struct vp *vp[GUEST_MAX_VPS];
 	struct vp_exit exit[GUEST_MAX_VPS];
@@ -30,6 +31,9 @@ struct guest {
 /* 0 or -errno; then guest_free(). */
 int guest_new(unsigned int vps, struct guest *ret_guest);
 void guest_free(struct guest *guest);
+
+/* Did nobody write beside the guest's memory? */
+bool guest_canaries_intact(const struct guest *guest);
 
 /* The state to run at @rip in @mode with flat segments; @cpl 3 is for the protected modes. */
 void guest_state(struct guest *guest, enum guest_mode mode, unsigned int cpl, uint64_t rip,

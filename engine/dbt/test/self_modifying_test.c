@@ -251,7 +251,7 @@ static double now(void)
 
 static void load(struct guest *guest, const struct row *row)
 {
-	memcpy(guest->memory.base + GUEST_CODE, row->start, row->end - row->start);
+	memcpy(guest->ram + GUEST_CODE, row->start, row->end - row->start);
 	partition_memory_written(guest->part, GUEST_CODE, row->end - row->start);
 }
 
@@ -302,9 +302,9 @@ static void code_written_by_the_host_replaces_the_old(void **state)
 	struct guest guest;
 
 	assert_int_equal(guest_new(1, &guest), 0);
-	memcpy(guest.memory.base + GUEST_CODE, code, sizeof(code));
+	memcpy(guest.ram + GUEST_CODE, code, sizeof(code));
 	for (uint32_t n = 1; n < 200; n++) {
-		memcpy(guest.memory.base + GUEST_CODE + 1, &n, 4);
+		memcpy(guest.ram + GUEST_CODE + 1, &n, 4);
 		partition_memory_written(guest.part, GUEST_CODE + 1, 4);
 		start(&guest, 0, GUEST_CODE);
 		assert_int_equal(result_of(&guest, 0), n);
@@ -343,7 +343,7 @@ static void another_vp_sees_the_change(void **state)
 
 	assert_int_equal(guest_new(2, &guest), 0);
 	load(&guest, &waiting);
-	memcpy(guest.memory.base + 0x180000, changing_start, changing_end - changing_start);
+	memcpy(guest.ram + 0x180000, changing_start, changing_end - changing_start);
 	start(&guest, 0, 0x180000);
 	start(&guest, 1, GUEST_CODE);
 	assert_int_equal(pthread_create(&thread, NULL, run_vp1, &guest), 0);
