@@ -155,16 +155,19 @@ int differential_native(struct differential *d, struct machine_state *state)
 {
 	static uint8_t stack_bytes[SIGNAL_STACK];
 	stack_t stack = {.ss_sp = stack_bytes, .ss_size = sizeof(stack_bytes)}, old_stack;
+	uint64_t old_gs;
 
 	memcpy(d->data_write, state->data, DATA_BYTES);
 	native_state = state;
 	sigaltstack(&stack, &old_stack);
+	syscall(SYS_arch_prctl, ARCH_GET_GS, &old_gs);
 	syscall(SYS_arch_prctl, ARCH_SET_GS, state->gs_base);
 	native_phase = STARTING;
 	if (sigsetjmp(native_return, 0) == 0)
 		__asm__ volatile("ud2" : : : "memory");
 	__asm__ volatile("cld; fninit");
 	sigaltstack(&old_stack, NULL);
+	syscall(SYS_arch_prctl, ARCH_SET_GS, old_gs);
 	memcpy(state->data, d->data_write, DATA_BYTES);
 	return 0;
 }
