@@ -9,6 +9,7 @@
 #include "bus.h"
 
 #define IOAPIC_PINS 24
+static_assert(IOAPIC_PINS <= PARTITION_MAX_ROUTES, "engines take fewer routes");
 
 extern const struct device_class ioapic_class; /* config: none */
 

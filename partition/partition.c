@@ -15,7 +15,6 @@
 
 #define GPA_LIMIT      BIT(52) /* the architecture's largest physical address, plus one */
 #define MAX_MSR_RANGES 16
-#define IOAPIC_PINS    24
 #define MAP_GPA_ALL    (MAP_GPA_READ | MAP_GPA_WRITE | MAP_GPA_EXECUTE | MAP_GPA_DIRTY)
 
 static bool msr_ranges_valid(const struct partition_config *config)
@@ -173,7 +172,7 @@ int partition_set_extint(struct partition *part, bool asserted)
 
 int partition_set_ioapic_routes(struct partition *part, const struct msi *routes, size_t count)
 {
-	if (count > IOAPIC_PINS || (count && !routes))
+	if (count > PARTITION_MAX_ROUTES || (count && !routes))
 		return -EINVAL;
 	return part->ops->set_ioapic_routes(part, routes, count);
 }

@@ -21,6 +21,7 @@
 
 #define PARTITION_MAX_VPS 64
 #define PARTITION_MAX_SLOTS 32
+#define PARTITION_MAX_ROUTES 24 /* an IOAPIC's pins */
 
 struct partition;
 struct vp;
@@ -266,7 +267,10 @@ int partition_send_msi(struct partition *part, const struct msi *msi);
 int partition_inject_nmi(struct vp *vp);
 /* Level of the 8259's INTR line, wired to VP 0's LINT0. */
 int partition_set_extint(struct partition *part, bool asserted);
-/* The IOAPIC's current redirection entries as messages, so that the engine knows whose EOI to report. */
+/*
+ * The IOAPIC's current redirection entries as messages, so that the engine knows whose EOI to report.
+ * -EINVAL for more than PARTITION_MAX_ROUTES.
+ */
 int partition_set_ioapic_routes(struct partition *part, const struct msi *routes, size_t count);
 
 /*

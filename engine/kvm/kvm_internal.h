@@ -24,8 +24,7 @@
 #include "kvm_engine.h"
 #include "partition.h"
 
-#define KVM_DEVICE  "/dev/kvm"
-#define IOAPIC_PINS 24
+#define KVM_DEVICE "/dev/kvm"
 
 /* Exits counted by KVM_EXIT_* code; larger codes share the last counter. */
 #define KVM_EXIT_CODES 40

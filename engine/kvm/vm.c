@@ -64,7 +64,8 @@ static int create_vm(struct kvm_partition *part)
 
 static int set_up_vm(struct kvm_partition *part, const struct partition_config *config)
 {
-	struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args[0] = IOAPIC_PINS};
+	struct kvm_enable_cap split = {.cap = KVM_CAP_SPLIT_IRQCHIP,
+				       .args[0] = PARTITION_MAX_ROUTES};
 	uint64_t identity = IDENTITY_MAP_GPA;
 	int r;
 
@@ -237,7 +238,7 @@ static int kvm_set_extint(struct partition *base, bool asserted)
 /* struct kvm_irq_routing with its entries inside. */
 struct routing_table {
 	uint32_t count, flags;
-	struct kvm_irq_routing_entry entries[IOAPIC_PINS];
+	struct kvm_irq_routing_entry entries[PARTITION_MAX_ROUTES];
 };
 static_assert(offsetof(struct routing_table, entries) == offsetof(struct kvm_irq_routing, entries),
 	      "kvm_irq_routing");
