@@ -13,7 +13,7 @@
 
 #include "kvm_internal.h"
 
-/* KVM's two KVM_EXIT_INTERNAL_ERROR cases with words of their own; see uapi/linux/kvm.h. */
+/* What a KVM_EXIT_INTERNAL_ERROR was; see uapi/linux/kvm.h. */
 static const struct {
 	uint32_t suberror;
 	const char *what;

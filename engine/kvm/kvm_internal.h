@@ -62,12 +62,8 @@ struct kvm_vp {
 
 	/* The VP thread's own */
 	bool io_incomplete; /* KVM finishes the last exit's instruction at the next KVM_RUN */
-	enum {
-		ANSWER_NONE,
-		ANSWER_PIO,
-		ANSWER_MMIO,
-		ANSWER_MSR
-	} answer;	   /* what the last exit asked for */
+	/* What the last exit asked for. */
+	enum { ANSWER_NONE, ANSWER_PIO, ANSWER_MMIO, ANSWER_MSR } answer;
 	uint32_t pio_done; /* elements of the current KVM_EXIT_IO already given out */
 	bool pio_active;
 	bool window_unknown; /* run->ready_for_interrupt_injection is from before a change */

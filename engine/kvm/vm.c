@@ -44,7 +44,7 @@ static int open_device(struct kvm_partition *part)
 {
 	part->kvm_fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
 	if (part->kvm_fd < 0)
-		return errno == EPERM ? -EACCES : errno == EACCES ? -EACCES : -ENODEV;
+		return errno == EPERM || errno == EACCES ? -EACCES : -ENODEV;
 	return kvm_missing_capability(part->kvm_fd) ? -ENOTSUP : 0;
 }
 

@@ -29,8 +29,8 @@
 
 /* Kicks this thread received, to tell ours from a foreign signal that ended KVM_RUN. */
 static _Thread_local volatile sig_atomic_t kicks_received;
-static _Thread_local pid_t
-	thread_id; /* 0: this thread never ran a VP; else the kick is unblocked */
+/* 0: this thread never ran a VP; else the kick is unblocked. */
+static _Thread_local pid_t thread_id;
 
 static void on_kick(int signal_number)
 {
@@ -66,8 +66,7 @@ void kvm_vp_request(struct kvm_vp *vp, uint32_t request)
 	atomic_fetch_or(&vp->requests, request);
 	__atomic_store_n(&vp->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
 	runner = atomic_load(&vp->runner);
-	/* A thread that has ended meanwhile is no error; one with its number merely counts a kick.
-	 */
+	/* A thread that has ended is no error; a new one with its number merely counts a kick. */
 	if (runner && runner != thread_id)
 		syscall(SYS_tgkill, getpid(), runner, KVM_KICK_SIGNAL);
 }
