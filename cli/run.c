@@ -266,7 +266,6 @@ static void blame_text(const struct session *session, enum vm_blame blame, char 
 				  options->initrds.count ? options->initrds.items[0] : ""},
 		[BLAME_COMMAND_LINE] = {"--append", "STRING"},
 		[BLAME_MEMORY] = {"--memory", memory},
-		[BLAME_VP_COUNT] = {"--cpus", "N"},
 		[BLAME_DEBUG_EXIT] = {"--debug-exit", port},
 		[BLAME_ENGINE] = {"--accel", session->choice.engine->name},
 		[BLAME_HOST] = {"this host", ""},

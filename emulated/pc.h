@@ -13,9 +13,7 @@
 #define PC_PORT_PIT	    0x40
 #define PC_PORT_SYSTEM_B    0x61 /* speaker, PIT channel 2 gate, refresh toggle */
 #define PC_PORT_RTC	    0x70
-#define PC_PORT_POST	    0x80 /* diagnostic codes; the guest also uses it as a delay */
 #define PC_PORT_PIC_SLAVE   0xa0
-#define PC_PORT_COM2	    0x2f8
 #define PC_PORT_COM1	    0x3f8
 #define PC_PORT_PIC_ELCR    0x4d0
 #define PC_PORT_PM	    0x600 /* PM1a event 0, control 4, timer 8, GPE0 0xc */
@@ -35,7 +33,6 @@
 
 /* Interrupt lines (GSIs) */
 #define PC_GSI_PIT	  0 /* IOAPIC pin 2 */
-#define PC_GSI_COM2	  3
 #define PC_GSI_COM1	  4
 #define PC_GSI_RTC	  8
 #define PC_GSI_SCI	  9 /* level, active high */

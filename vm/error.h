@@ -12,7 +12,6 @@ enum vm_blame {
 	BLAME_INITRD,
 	BLAME_COMMAND_LINE,
 	BLAME_MEMORY,
-	BLAME_VP_COUNT,
 	BLAME_DEBUG_EXIT,
 	BLAME_ENGINE, /* or the host below it */
 	BLAME_HOST    /* a resource ran out */
