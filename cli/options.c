@@ -48,11 +48,14 @@ static int set_text(const struct option_row *row, const char *value, void *targe
 static int set_files(const struct option_row *row, const char *value, void *target)
 {
 	struct option_files *files = target;
+	char reason[64];
 
 	if (!*value)
 		return refuse(row, value, "a file name is needed");
-	if (files->count == OPTION_MAX_FILES)
-		return refuse(row, value, "there can be at most 16");
+	if (files->count == OPTION_MAX_FILES) {
+		snprintf(reason, sizeof(reason), "there can be at most %d", OPTION_MAX_FILES);
+		return refuse(row, value, reason);
+	}
 	files->items[files->count++] = value;
 	return 0;
 }

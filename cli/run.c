@@ -26,6 +26,8 @@
 
 #define MAX_KERNEL_BYTES GIB
 
+static_assert(OPTION_MAX_FILES <= BOOT_MAX_INITRDS, "--initrd takes more than can be loaded");
+
 struct session {
 	const struct run_options *options;
 	struct engine_choice choice;
