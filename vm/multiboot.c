@@ -6,8 +6,8 @@
  */
 #include "boot_internal.h"
 
+#include <elf.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "multiboot.h"
@@ -88,7 +88,7 @@ static int physical_entry(const struct elf_image *image, uint64_t *ret_entry,
 
 		if (r < 0)
 			return r;
-		if (segment.type == 1 /* PT_LOAD */ &&
+		if (segment.type == PT_LOAD &&
 		    image->entry - segment.virtual_address < segment.memory_bytes) {
 			*ret_entry =
 				image->entry - segment.virtual_address + segment.physical_address;
