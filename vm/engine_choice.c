@@ -7,10 +7,17 @@
 #include <stdio.h>
 #include <string.h>
 
-static void describe(struct engine_choice *choice)
+static void choose(struct engine_choice *choice, const struct engine *engine,
+		   const struct engine_probe *probe)
 {
-	snprintf(choice->what, sizeof(choice->what), "engine %s: %s", choice->engine->name,
-		 choice->engine->description);
+	choice->engine = engine;
+	choice->usable = probe->usable;
+	choice->code = probe->code;
+	snprintf(choice->what, sizeof(choice->what), "engine %s: %s", engine->name,
+		 engine->description);
+	/* There already: why not the engines before. */
+	if (!*choice->why)
+		snprintf(choice->why, sizeof(choice->why), "%s", probe->why);
 }
 
 static int choose_by_name(const struct engine *const *table, const char *name,
@@ -22,11 +29,7 @@ static int choose_by_name(const struct engine *const *table, const char *name,
 		if (strcmp((*table)->name, name))
 			continue;
 		(*table)->probe(&probe);
-		choice->engine = *table;
-		choice->usable = probe.usable;
-		choice->code = probe.code;
-		describe(choice);
-		snprintf(choice->why, sizeof(choice->why), "%s", probe.why);
+		choose(choice, *table, &probe);
 		return 0;
 	}
 	return -ENOENT;
@@ -52,12 +55,7 @@ static int choose_first_usable(const struct engine *const *table, struct engine_
 			note_unusable(choice, *table, &probe);
 			continue;
 		}
-		choice->engine = *table;
-		choice->usable = true;
-		choice->code = probe.code;
-		describe(choice);
-		if (!*choice->why)
-			snprintf(choice->why, sizeof(choice->why), "%s", probe.why);
+		choose(choice, *table, &probe);
 		return 0;
 	}
 	return -ENODEV;
