@@ -38,7 +38,7 @@ const char *serial_name(const struct serial *serial);
 /* serial_backend() - for the machine's UART; valid until serial_free(). */
 struct uart_backend serial_backend(struct serial *serial);
 
-/* vm_config.serial_closing: the reserve is for what comes next. */
+/* vm_config.serial_closing: what comes next may use the reserve; @ctx is the backend's. */
 void serial_closing(void *ctx);
 
 /* serial_drain() - run the loop until all output is written or serial_abandon() was called. */

@@ -20,7 +20,7 @@
 /* What the guest asked the machine to do. Called with the chipset lock held, on a VP thread. */
 struct chipset_events {
 	void (*power_off)(void *ctx);
-	void (*reset)(void *ctx); /* the caller stops the VPs, then calls chipset_reset() */
+	void (*reset)(void *ctx); /* the caller stops the VPs, then resets or remakes the machine */
 	void (*debug_exit)(void *ctx, uint32_t value);
 	void *ctx;
 };

@@ -30,7 +30,8 @@ struct vm_config {
 	struct uart_backend serial;
 	/*
 	 * Called on the loop's thread when the VPs have stopped for good or for a reboot: what the
-	 * serial port still holds is written next, once, and must be taken. May be NULL.
+	 * serial port still holds is written next, once, and must be taken. @ctx is that of
+	 * ->serial. May be NULL.
 	 */
 	void (*serial_closing)(void *ctx);
 	/* Called once, when the kernel is loaded and the VPs are about to run. May be NULL. */
