@@ -24,29 +24,40 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#define GUEST_BYTES (2 * MIB)
+#define GUEST_BYTES  (2 * MIB)
 #define SIGNAL_STACK (64 * KIB)
-#define RAM (MAP_GPA_READ | MAP_GPA_WRITE | MAP_GPA_EXECUTE)
+#define RAM	     (MAP_GPA_READ | MAP_GPA_WRITE | MAP_GPA_EXECUTE)
 
 /* Guest physical layout. */
 enum {
-	GPA_PML4 = 0x1000, GPA_PDPT = 0x2000, GPA_PD = 0x3000, /* one PT per 2 MiB area follows */
-	GPA_PT_CODE = 0x4000, GPA_PT_DATA = 0x5000, GPA_PDPT_SYSTEM = 0x6000, GPA_PD_SYSTEM = 0xc000,
-	GPA_GDT = 0x7000, GPA_IDT = 0x8000, GPA_TSS = 0x9000, GPA_STUBS = 0xa000, GPA_STACK = 0xb000,
-	GPA_CODE = 0x100000, GPA_DATA = 0x20000,
+	GPA_PML4 = 0x1000,
+	GPA_PDPT = 0x2000,
+	GPA_PD = 0x3000, /* one PT per 2 MiB area follows */
+	GPA_PT_CODE = 0x4000,
+	GPA_PT_DATA = 0x5000,
+	GPA_PDPT_SYSTEM = 0x6000,
+	GPA_PD_SYSTEM = 0xc000,
+	GPA_GDT = 0x7000,
+	GPA_IDT = 0x8000,
+	GPA_TSS = 0x9000,
+	GPA_STUBS = 0xa000,
+	GPA_STACK = 0xb000,
+	GPA_CODE = 0x100000,
+	GPA_DATA = 0x20000,
 };
-#define SYSTEM_VA 0xffff800000000000ull /* guest physical 0..2 MiB for the supervisor */
-#define STACK_TOP (GPA_STACK + PAGE_BYTES - 256)
+#define SYSTEM_VA   0xffff800000000000ull /* guest physical 0..2 MiB for the supervisor */
+#define STACK_TOP   (GPA_STACK + PAGE_BYTES - 256)
 #define PORT_VECTOR 0x80
 
 enum { SELECTOR_KERNEL = 0x10, SELECTOR_USER32 = 0x23, SELECTOR_DATA = 0x2b, SELECTOR_USER = 0x33 };
 
 #define PTE_WRITE 3ull /* present, writable */
-#define PTE_USER 5ull  /* present, user */
-#define PTE_NX BIT(63)
+#define PTE_USER  5ull /* present, user */
+#define PTE_NX	  BIT(63)
 
 struct differential {
-	uint8_t *code, *data;	     /* at CODE_VA, DATA_VA in this process, as the code under test has them */
+	uint8_t *code,
+		*data; /* at CODE_VA, DATA_VA in this process, as the code under test has them */
 	uint8_t *code_write, *data_write; /* the same memory, writable */
 	struct guest_memory memory;
 	struct partition *part;
@@ -74,7 +85,7 @@ static gpa_t code_gpa(unsigned int page)
 static const uint8_t context_registers[VP_GPR_COUNT] = {
 	[VP_RAX] = REG_RAX, [VP_RCX] = REG_RCX, [VP_RDX] = REG_RDX, [VP_RBX] = REG_RBX,
 	[VP_RSP] = REG_RSP, [VP_RBP] = REG_RBP, [VP_RSI] = REG_RSI, [VP_RDI] = REG_RDI,
-	[VP_R8] = REG_R8,   [VP_R9] = REG_R9,   [VP_R10] = REG_R10, [VP_R11] = REG_R11,
+	[VP_R8] = REG_R8,   [VP_R9] = REG_R9,	[VP_R10] = REG_R10, [VP_R11] = REG_R11,
 	[VP_R12] = REG_R12, [VP_R13] = REG_R13, [VP_R14] = REG_R14, [VP_R15] = REG_R15,
 };
 
@@ -93,7 +104,8 @@ static void start_native(ucontext_t *uc)
 		registers[context_registers[i]] = native_state->gpr[i];
 	registers[REG_RIP] = native_state->rip;
 	registers[REG_EFL] = native_state->rflags;
-	registers[REG_CSGSFS] = selectors | (native_state->code32 ? SELECTOR_USER32 : SELECTOR_USER);
+	registers[REG_CSGSFS] =
+		selectors | (native_state->code32 ? SELECTOR_USER32 : SELECTOR_USER);
 	/* The frame's own software bytes (464..511) stay; the kernel checks them. */
 	memcpy(uc->uc_mcontext.fpregs, native_state->xsave, 464);
 	memcpy((uint8_t *)uc->uc_mcontext.fpregs + 576, native_state->xsave + 576, 256);
@@ -125,8 +137,7 @@ static void on_signal(int number, siginfo_t *info, void *context)
 		native_phase = ELSEWHERE;
 		stop_native(context);
 		siglongjmp(native_return, 1);
-	case ELSEWHERE:
-		break;
+	case ELSEWHERE: break;
 	}
 	if (engine_actions[number].sa_sigaction)
 		engine_actions[number].sa_sigaction(number, info, context);
@@ -137,7 +148,8 @@ static void on_signal(int number, siginfo_t *info, void *context)
 /* After the engine has installed its own. */
 static void install_handlers(void)
 {
-	struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+	struct sigaction action = {.sa_sigaction = on_signal,
+				   .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(native_signals); i++)
 		sigaction(native_signals[i], &action, &engine_actions[native_signals[i]]);
@@ -208,7 +220,8 @@ static void build_idt(struct differential *d)
 
 		memcpy(d->memory.base + GPA_STUBS + vector * 16, code, sizeof(code));
 		put64(d, GPA_IDT + vector * 16,
-		      (stub & 0xffff) | SELECTOR_KERNEL << 16 | 0xee0000000000ull | (stub >> 16 & 0xffff) << 48);
+		      (stub & 0xffff) | SELECTOR_KERNEL << 16 | 0xee0000000000ull |
+			      (stub >> 16 & 0xffff) << 48);
 		put64(d, GPA_IDT + vector * 16 + 8, stub >> 32);
 	}
 	put64(d, GPA_TSS + 4, SYSTEM_VA + STACK_TOP);
@@ -232,7 +245,8 @@ static struct vp_segment segment(uint16_t selector, uint32_t access)
 static void build_state(struct vp_state *s)
 {
 	s->segment[VP_SS] = s->segment[VP_DS] = s->segment[VP_ES] = segment(SELECTOR_DATA, 0xc0f3);
-	s->segment[VP_FS] = s->segment[VP_GS] = segment(0, VP_SEG_UNUSABLE); /* the base counts in 64-bit code */
+	s->segment[VP_FS] = s->segment[VP_GS] =
+		segment(0, VP_SEG_UNUSABLE); /* the base counts in 64-bit code */
 	s->segment[VP_TR] = (struct vp_segment){
 		.selector = 0x40, .base = SYSTEM_VA + GPA_TSS, .limit = 0x67, .access = 0x8b};
 	s->segment[VP_LDTR] = (struct vp_segment){.access = VP_SEG_UNUSABLE};
@@ -304,15 +318,18 @@ static void set_start(struct differential *d, const struct machine_state *state)
 	memcpy(s->regs.gpr, state->gpr, sizeof(state->gpr));
 	s->regs.rip = state->rip;
 	s->regs.rflags = state->rflags | 2;
-	s->segment[VP_CS] = state->code32 ? segment(SELECTOR_USER32, 0xc0fb) : segment(SELECTOR_USER, 0xa0fb);
+	s->segment[VP_CS] =
+		state->code32 ? segment(SELECTOR_USER32, 0xc0fb) : segment(SELECTOR_USER, 0xa0fb);
 	s->segment[VP_GS].base = state->gs_base;
 	memcpy(s->xsave, state->xsave, sizeof(s->xsave));
 }
 
 /* What the exception has pushed, and the stub after it, tells the state it interrupted. */
-static void take_result(struct differential *d, const struct vp_state *after, struct machine_state *state)
+static void take_result(struct differential *d, const struct vp_state *after,
+			struct machine_state *state)
 {
-	static const uint32_t with_error = BIT(8) | BIT(10) | BIT(11) | BIT(12) | BIT(13) | BIT(14) | BIT(17);
+	static const uint32_t with_error =
+		BIT(8) | BIT(10) | BIT(11) | BIT(12) | BIT(13) | BIT(14) | BIT(17);
 	uint64_t frame[7], *words;
 	bool error;
 
@@ -352,14 +369,16 @@ int differential_engine(struct differential *d, struct machine_state *state)
 /* --- both --- */
 
 /* The memory at @va as the code under test may use it, and once more writable. */
-static int map_twice(uint64_t va, uint64_t bytes, int protection, uint8_t **ret_view, uint8_t **ret_writable)
+static int map_twice(uint64_t va, uint64_t bytes, int protection, uint8_t **ret_view,
+		     uint8_t **ret_writable)
 {
 	int fd = memfd_create("differential", MFD_CLOEXEC);
 	int r = 0;
 
 	if (fd < 0 || ftruncate(fd, bytes) < 0)
 		return -errno;
-	*ret_view = mmap((void *)va, bytes, protection, MAP_SHARED | MAP_POPULATE | MAP_FIXED_NOREPLACE, fd, 0);
+	*ret_view = mmap((void *)va, bytes, protection,
+			 MAP_SHARED | MAP_POPULATE | MAP_FIXED_NOREPLACE, fd, 0);
 	*ret_writable = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
 	if (*ret_view == MAP_FAILED || *ret_writable == MAP_FAILED)
 		r = -ENOMEM;
@@ -372,7 +391,8 @@ static int map_areas(struct differential *d)
 	int r = map_twice(CODE_VA, CODE_BYTES, PROT_READ | PROT_EXEC, &d->code, &d->code_write);
 
 	if (r == 0)
-		r = map_twice(DATA_VA, DATA_BYTES, PROT_READ | PROT_WRITE, &d->data, &d->data_write);
+		r = map_twice(DATA_VA, DATA_BYTES, PROT_READ | PROT_WRITE, &d->data,
+			      &d->data_write);
 	if (r == 0 && mprotect(d->data + READ_ONLY_PAGE * PAGE_BYTES, PAGE_BYTES, PROT_READ) < 0)
 		r = -errno;
 	return r;
@@ -420,8 +440,8 @@ static const char *differs(const char *what, uint64_t at, uint64_t native, uint6
 {
 	static char text[160];
 
-	snprintf(text, sizeof(text), "%s %#llx: native %#llx, engine %#llx", what, (unsigned long long)at,
-		 (unsigned long long)native, (unsigned long long)engine);
+	snprintf(text, sizeof(text), "%s %#llx: native %#llx, engine %#llx", what,
+		 (unsigned long long)at, (unsigned long long)native, (unsigned long long)engine);
 	return text;
 }
 
@@ -431,8 +451,8 @@ static bool xsave_byte_ignored(unsigned int i)
 	return (i >= 6 && i < 24) || (i >= 28 && i < 32) || (i >= 464 && i < 576);
 }
 
-static const char *compare_bytes(const char *what, const uint8_t *native, const uint8_t *engine, size_t bytes,
-				 bool (*ignored)(unsigned int i))
+static const char *compare_bytes(const char *what, const uint8_t *native, const uint8_t *engine,
+				 size_t bytes, bool (*ignored)(unsigned int i))
 {
 	for (unsigned int i = 0; i < bytes; i++)
 		if (native[i] != engine[i] && !(ignored && ignored(i)))
@@ -440,8 +460,10 @@ static const char *compare_bytes(const char *what, const uint8_t *native, const 
 	return NULL;
 }
 
-/* The kernel tells less than the truth about what is not for user space, the last page below it included. */
-static const char *compare_fault(const struct machine_state *native, const struct machine_state *engine)
+/* The kernel tells less than the truth about what is not for user space, the last page below it
+ * included. */
+static const char *compare_fault(const struct machine_state *native,
+				 const struct machine_state *engine)
 {
 	if (native->vector != engine->vector)
 		return differs("exception", native->rip, native->vector, engine->vector);
@@ -466,24 +488,28 @@ static bool branched_nowhere(const struct machine_state *native, const struct ma
 }
 
 /* An x87 error that waits comes before a fault of the operand; the engine sees the latter first. */
-static bool waiting_x87_error(const struct machine_state *native, const struct machine_state *engine)
+static bool waiting_x87_error(const struct machine_state *native,
+			      const struct machine_state *engine)
 {
-	return native->vector == 16 && engine->vector >= 12 && engine->vector <= 14 && native->rip == engine->rip;
+	return native->vector == 16 && engine->vector >= 12 && engine->vector <= 14 &&
+	       native->rip == engine->rip;
 }
 
 /* Operands that reach past 4 GiB: wide ones are checked in pieces, in an order of their own. */
 static bool beyond_segment(const struct machine_state *native, const struct machine_state *engine)
 {
-	return native->code32 && native->vector == 14 && engine->vector == 13 && native->cr2 >= 0xffffff00;
+	return native->code32 && native->vector == 14 && engine->vector == 13 &&
+	       native->cr2 >= 0xffffff00;
 }
 
-const char *differential_compare(const struct machine_state *native, const struct machine_state *engine,
-				 uint64_t flags_compared)
+const char *differential_compare(const struct machine_state *native,
+				 const struct machine_state *engine, uint64_t flags_compared)
 {
 	const char *difference = compare_fault(native, engine);
 	uint64_t flags = (native->rflags ^ engine->rflags) & flags_compared;
 
-	if (branched_nowhere(native, engine) || waiting_x87_error(native, engine) || beyond_segment(native, engine))
+	if (branched_nowhere(native, engine) || waiting_x87_error(native, engine) ||
+	    beyond_segment(native, engine))
 		return NULL;
 	if (difference)
 		return difference;
@@ -493,8 +519,10 @@ const char *differential_compare(const struct machine_state *native, const struc
 		if (native->gpr[i] != engine->gpr[i])
 			return differs(register_names[i], 0, native->gpr[i], engine->gpr[i]);
 	if (flags)
-		return differs("rflags", flags, native->rflags & flags_compared, engine->rflags & flags_compared);
+		return differs("rflags", flags, native->rflags & flags_compared,
+			       engine->rflags & flags_compared);
 	if (memcmp(native->data, engine->data, DATA_BYTES) != 0)
 		return compare_bytes("memory", native->data, engine->data, DATA_BYTES, NULL);
-	return compare_bytes("xsave byte", native->xsave, engine->xsave, XSAVE_COMPARED, xsave_byte_ignored);
+	return compare_bytes("xsave byte", native->xsave, engine->xsave, XSAVE_COMPARED,
+			     xsave_byte_ignored);
 }

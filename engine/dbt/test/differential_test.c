@@ -20,8 +20,8 @@
 #include "vp.h"
 
 #define ENOUGH_FOR_COVERAGE 150000
-#define MAX_REPORTS 40
-#define STUCK_SECONDS 20
+#define MAX_REPORTS	    40
+#define STUCK_SECONDS	    20
 
 static struct test_case current;
 static struct machine_state native, engine;
@@ -32,14 +32,16 @@ static void report(const struct test_case *c, const char *difference)
 	printf("differs:%s [", c->names);
 	for (unsigned int i = 0; i < c->bytes; i++)
 		printf("%02x", c->code[i]);
-	printf("] at %#llx, %s-bit: %s\n", (unsigned long long)c->va, c->start.code32 ? "32" : "64", difference);
+	printf("] at %#llx, %s-bit: %s\n", (unsigned long long)c->va, c->start.code32 ? "32" : "64",
+	       difference);
 	if (!getenv("DIFFERENTIAL_VERBOSE"))
 		return;
 	for (unsigned int i = 0; i < VP_GPR_COUNT; i++)
 		printf("  r%u=%llx", i, (unsigned long long)c->start.gpr[i]);
-	printf("  native stopped by %u at %#llx, cr2 %#llx", native.vector, (unsigned long long)native.rip,
-	       (unsigned long long)native.cr2);
-	printf("  rflags=%llx gs=%llx\n", (unsigned long long)c->start.rflags, (unsigned long long)c->start.gs_base);
+	printf("  native stopped by %u at %#llx, cr2 %#llx", native.vector,
+	       (unsigned long long)native.rip, (unsigned long long)native.cr2);
+	printf("  rflags=%llx gs=%llx\n", (unsigned long long)c->start.rflags,
+	       (unsigned long long)c->start.gs_base);
 }
 
 /* A case that does not end is shown, whichever side is to blame. */
@@ -73,7 +75,8 @@ static bool run_case(struct differential *d, struct generator *g)
 {
 	const char *difference;
 
-	generate_case(g, differential_next(d, CASE_MAX_BYTES, generator_before_page_end(g)), &current);
+	generate_case(g, differential_next(d, CASE_MAX_BYTES, generator_before_page_end(g)),
+		      &current);
 	differential_place(d, current.code, current.bytes);
 	native = engine = current.start;
 	if (differential_native(d, &native) < 0 || differential_engine(d, &engine) < 0) {
@@ -88,7 +91,8 @@ static bool run_case(struct differential *d, struct generator *g)
 	return !difference;
 }
 
-static unsigned long run_cases(struct differential *d, struct generator *generators[2], unsigned long cases)
+static unsigned long run_cases(struct differential *d, struct generator *generators[2],
+			       unsigned long cases)
 {
 	unsigned long failed = 0;
 
@@ -112,7 +116,8 @@ int main(int argc, char **argv)
 {
 	unsigned long cases = argc > 1 ? strtoul(argv[1], NULL, 0) : 200000, failed;
 	uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 0x6d756c6c696f6eull;
-	struct generator *generators[2] = {generator_new(seed, false), generator_new(seed + 1, true)};
+	struct generator *generators[2] = {generator_new(seed, false),
+					   generator_new(seed + 1, true)};
 	struct differential *d;
 	pthread_t watcher;
 

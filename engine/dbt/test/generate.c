@@ -2,8 +2,8 @@
  * generate.c - cases: instructions from templates, branches round them, a state to start from
  *
  * Registers have roles, drawn anew for each case: a pointer into the data pages, a small index, or
- * any value. Memory operands are made from pointers and indexes, so most of them hit the data pages;
- * instructions that change these registers make the others.
+ * any value. Memory operands are made from pointers and indexes, so most of them hit the data
+ * pages; instructions that change these registers make the others.
  *
  * Excluded are instructions whose result depends on more than this state (time, random numbers,
  * descriptor tables, the x87's instruction pointer) and what enters the host's kernel.
@@ -40,8 +40,22 @@ static bool one_in(struct generator *g, uint32_t n)
 
 static uint64_t interesting(struct generator *g)
 {
-	static const uint64_t values[] = {0, 1, -1ull, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0x7fffffff, 0x80000000,
-					  0x7fffffffffffffff, 0x8000000000000000, 31, 32, 63, 64};
+	static const uint64_t values[] = {0,
+					  1,
+					  -1ull,
+					  0x7f,
+					  0x80,
+					  0xff,
+					  0x7fff,
+					  0x8000,
+					  0x7fffffff,
+					  0x80000000,
+					  0x7fffffffffffffff,
+					  0x8000000000000000,
+					  31,
+					  32,
+					  63,
+					  64};
 
 	return below(g, 3) ? random64(g) : values[below(g, ARRAY_SIZE(values))];
 }
@@ -87,7 +101,8 @@ static uint64_t data_address(struct generator *g)
 	}
 }
 
-static void put_displacement(struct generator *g, struct operand *o, unsigned int bytes, uint32_t value)
+static void put_displacement(struct generator *g, struct operand *o, unsigned int bytes,
+			     uint32_t value)
 {
 	memcpy(o->bytes + o->count, &value, bytes);
 	o->count += bytes;
@@ -125,13 +140,16 @@ static void memory_operand(struct generator *g, struct operand *o)
 	sib = index != NO_REG || (base & 7) == 4 || one_in(g, 16);
 	if (mod == 0 && (base & 7) == 5)
 		mod = 1;
-	*o = (struct operand){.bytes = {mod << 6 | (sib ? 4 : base & 7)}, .count = 1, .rex = base >= 8};
+	*o = (struct operand){
+		.bytes = {mod << 6 | (sib ? 4 : base & 7)}, .count = 1, .rex = base >= 8};
 	if (sib) {
-		o->bytes[o->count++] = below(g, 4) << 6 | (index == NO_REG ? 4 : index & 7) << 3 | (base & 7);
+		o->bytes[o->count++] =
+			below(g, 4) << 6 | (index == NO_REG ? 4 : index & 7) << 3 | (base & 7);
 		o->rex |= index != NO_REG && index >= 8 ? 2 : 0;
 	}
 	if (mod)
-		put_displacement(g, o, mod == 1 ? 1 : 4, (int)below(g, 128) - (one_in(g, 4) ? 64 : 0));
+		put_displacement(g, o, mod == 1 ? 1 : 4,
+				 (int)below(g, 128) - (one_in(g, 4) ? 64 : 0));
 }
 
 /* --- instructions --- */
@@ -211,8 +229,8 @@ static void put_escape(struct test_case *c, unsigned int map)
 }
 
 /* ModRM.reg (bit 3 to REX.R), or for 50+r the register in the opcode (to REX.B). */
-static uint8_t template_rex(struct generator *g, const struct template *t, unsigned int reg, unsigned int rm,
-			    const struct operand *o)
+static uint8_t template_rex(struct generator *g, const struct template *t, unsigned int reg,
+			    unsigned int rm, const struct operand *o)
 {
 	uint8_t rex = (t->w >= 0 ? t->w : below(g, 2)) << 3;
 
@@ -225,7 +243,8 @@ static uint8_t template_rex(struct generator *g, const struct template *t, unsig
 	return rex | (rm & 8 ? 1 : 0);
 }
 
-static void fix_rip_relative(struct test_case *c, unsigned int start, unsigned int field, unsigned int length)
+static void fix_rip_relative(struct test_case *c, unsigned int start, unsigned int field,
+			     unsigned int length)
 {
 	uint32_t target;
 
@@ -261,9 +280,11 @@ static bool is_excluded(const struct insn *insn)
 }
 
 /* Makes one instruction of @t at the end of @c; false when it came out as something else. */
-static bool try_template(struct generator *g, struct test_case *c, const struct template *t, struct insn *ret_insn)
+static bool try_template(struct generator *g, struct test_case *c, const struct template *t,
+			 struct insn *ret_insn)
 {
-	unsigned int start = c->bytes, field = 0, reg = below(g, register_count(g)), rm = below(g, register_count(g));
+	unsigned int start = c->bytes, field = 0, reg = below(g, register_count(g)),
+		     rm = below(g, register_count(g));
 	struct operand operand, *o = NULL;
 	uint8_t rex;
 
@@ -293,9 +314,10 @@ static bool try_template(struct generator *g, struct test_case *c, const struct 
 	}
 	put_bytes(c, interesting(g), 8);
 	if (c->bytes >= CASE_MAX_BYTES - 16 ||
-	    decode(c->code + start, MIN(c->bytes - start, 15u), g->code32 ? DECODE_32 : DECODE_64, ret_insn) != DECODE_OK ||
-	    ret_insn->name != (t->vex || !t->both ? t->name : t->name + 1) || is_excluded(ret_insn) ||
-	    !host_has(g, ret_insn)) {
+	    decode(c->code + start, MIN(c->bytes - start, 15u), g->code32 ? DECODE_32 : DECODE_64,
+		   ret_insn) != DECODE_OK ||
+	    ret_insn->name != (t->vex || !t->both ? t->name : t->name + 1) ||
+	    is_excluded(ret_insn) || !host_has(g, ret_insn)) {
 		c->bytes = start;
 		return false;
 	}
@@ -328,7 +350,8 @@ static bool may_write(const struct insn *insn, unsigned int reg)
 	for (unsigned int i = 0; i < ARRAY_SIZE(fields); i++) {
 		bool high = fields[i].is_byte && !insn->rex && (fields[i].number & 4);
 
-		if (fields[i].use & USE_WRITE && (fields[i].number == reg || (high && fields[i].number - 4u == reg)))
+		if (fields[i].use & USE_WRITE &&
+		    (fields[i].number == reg || (high && fields[i].number - 4u == reg)))
 			return true;
 	}
 	if (reg == VP_RCX)
@@ -346,8 +369,10 @@ static void add_name(struct test_case *c, const char *name)
 	snprintf(c->names + used, sizeof(c->names) - used, " %s", name);
 }
 
-/* One instruction from @t, or when that has no use here, nothing. @kept: register to leave alone. */
-static void put_template(struct generator *g, struct test_case *c, struct template *t, unsigned int kept, bool certain)
+/* One instruction from @t, or when that has no use here, nothing. @kept: register to leave alone.
+ */
+static void put_template(struct generator *g, struct test_case *c, struct template *t,
+			 unsigned int kept, bool certain)
 {
 	struct insn insn;
 	unsigned int start = c->bytes;
@@ -392,7 +417,7 @@ static void put_any(struct generator *g, struct test_case *c, unsigned int kept,
 /* --- branches --- */
 
 #define SHORT 0
-#define NEAR 1
+#define NEAR  1
 
 /* A jump with a displacement to be filled in by land(); @opcode: 0xeb, 0xe8, 0x70.. or 0xe0.. */
 static unsigned int put_jump(struct test_case *c, uint8_t opcode, int form)
@@ -527,7 +552,8 @@ static unsigned int put_code_address(struct generator *g, struct test_case *c, u
 	return c->bytes - 4;
 }
 
-static void land_address(struct generator *g, struct test_case *c, unsigned int field, unsigned int at)
+static void land_address(struct generator *g, struct test_case *c, unsigned int field,
+			 unsigned int at)
 {
 	uint32_t address = c->va + at;
 
@@ -538,7 +564,8 @@ static void land_address(struct generator *g, struct test_case *c, unsigned int 
 }
 
 /* FF /n by register, or by way of memory below the stack */
-static void put_indirect(struct generator *g, struct test_case *c, unsigned int reg, unsigned int operation)
+static void put_indirect(struct generator *g, struct test_case *c, unsigned int reg,
+			 unsigned int operation)
 {
 	bool by_memory = one_in(g, 2);
 
@@ -661,7 +688,8 @@ static void put_move_of_flags(struct generator *g, struct test_case *c)
 	add_name(c, "pushf");
 }
 
-/* MASKMOVQ, MASKMOVDQU: for bytes whose mask is 0 processors may or may not fault, so none do here. */
+/* MASKMOVQ, MASKMOVDQU: for bytes whose mask is 0 processors may or may not fault, so none do here.
+ */
 static void put_masked_move(struct generator *g, struct test_case *c)
 {
 	put_mov_imm(c, VP_RDI, DATA_VA + below(g, READ_ONLY_PAGE * PAGE_BYTES - 16));
@@ -757,7 +785,9 @@ static const struct save saves[] = {
 
 static void put_save(struct generator *g, struct test_case *c)
 {
-	const struct save *save = &saves[below(g, g->code32 ? 2 : g->host.xsave_as_guest ? ARRAY_SIZE(saves) : 3)];
+	const struct save *save = &saves[below(g, g->code32		   ? 2
+						  : g->host.xsave_as_guest ? ARRAY_SIZE(saves)
+									   : 3)];
 	/* Where a fault at a page crossing is reported differs between processors: none here. */
 	uint64_t area = DATA_VA + 64 * below(g, READ_ONLY_PAGE * 64 - 16);
 
@@ -791,12 +821,12 @@ static void put_save(struct generator *g, struct test_case *c)
 
 static void put_item(struct generator *g, struct test_case *c)
 {
-	static void (*const branches[])(struct generator *g, struct test_case *c) = {
-		put_forward, put_forward, put_jcxz, put_counted, put_loop, put_back_and_forth,
-		put_jump_indirect, put_call,
+	static void (*const branches[])(struct generator * g, struct test_case * c) = {
+		put_forward, put_forward,	 put_jcxz,	    put_counted,
+		put_loop,    put_back_and_forth, put_jump_indirect, put_call,
 	};
 
-	static void (*const others[])(struct generator *g, struct test_case *c) = {
+	static void (*const others[])(struct generator * g, struct test_case * c) = {
 		put_move_of_flags, put_save, put_masked_move, put_gather, put_decimal,
 	};
 
@@ -847,7 +877,8 @@ static void random_vector_state(struct generator *g, uint8_t *xsave)
 
 	random_words(g, xsave + 32, 464 - 32);
 	random_words(g, xsave + 576, 256);
-	for (unsigned int i = 0; i < 8; i++) /* 80-bit registers: the rest of each 16 bytes is reserved */
+	for (unsigned int i = 0; i < 8;
+	     i++) /* 80-bit registers: the rest of each 16 bytes is reserved */
 		memset(xsave + 32 + i * 16 + 10, 0, 6);
 	if (one_in(g, 16))
 		mxcsr &= ~(random64(g) & 0x1f80) & ~0x3fu;
@@ -913,10 +944,11 @@ uint64_t generate_live_flags(const struct generator *g, const struct test_case *
 	if (rip - c->va >= c->bytes)
 		return 0; /* a return address was damaged: code of another case ran */
 	for (uint64_t at = rip - c->va; at < c->bytes; at += insns[count++].length) {
-		if (decode(c->code + at, MIN(c->bytes - at, 15ul), g->code32 ? DECODE_32 : DECODE_64, &insns[count]) !=
-		    DECODE_OK)
+		if (decode(c->code + at, MIN(c->bytes - at, 15ul),
+			   g->code32 ? DECODE_32 : DECODE_64, &insns[count]) != DECODE_OK)
 			break;
-		if (insns[count].kind == OP_HELPER || is_branch(&insns[count])) /* all flags matter there */
+		if (insns[count].kind == OP_HELPER ||
+		    is_branch(&insns[count])) /* all flags matter there */
 			break;
 	}
 	while (count-- > 0)

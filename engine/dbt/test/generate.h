@@ -21,7 +21,8 @@ struct test_case {
 	uint8_t code[CASE_MAX_BYTES];
 	unsigned int bytes;
 	uint64_t va;
-	struct template *used[CASE_MAX_INSNS]; /* those that surely ran if the case ran to its end */
+	struct template
+		*used[CASE_MAX_INSNS]; /* those that surely ran if the case ran to its end */
 	unsigned int used_count;
 	char names[160]; /* of the instructions, for reports */
 	struct machine_state start;
@@ -37,7 +38,8 @@ unsigned int generator_before_page_end(struct generator *generator);
 void generate_case(struct generator *generator, uint64_t va, struct test_case *ret_case);
 
 /* The arithmetic flags that @rip's instruction or one after it may still use, if @rip faults. */
-uint64_t generate_live_flags(const struct generator *generator, const struct test_case *c, uint64_t rip);
+uint64_t generate_live_flags(const struct generator *generator, const struct test_case *c,
+			     uint64_t rip);
 
 /* Notes that @c ran to its end. */
 void generator_note_end(struct generator *generator, const struct test_case *c);

@@ -6,8 +6,13 @@
 #include <string.h>
 
 enum {
-	PML4 = GUEST_TABLES, PDPT = PML4 + 0x1000, PD = PDPT + 0x1000, ALIAS_PD = PD + 0x1000,
-	PD32 = ALIAS_PD + 0x1000, GDT = PD32 + 0x1000, TSS = GDT + 0x1000,
+	PML4 = GUEST_TABLES,
+	PDPT = PML4 + 0x1000,
+	PD = PDPT + 0x1000,
+	ALIAS_PD = PD + 0x1000,
+	PD32 = ALIAS_PD + 0x1000,
+	GDT = PD32 + 0x1000,
+	TSS = GDT + 0x1000,
 };
 
 #define CANARY_BYTES (64 * KIB)
@@ -44,9 +49,15 @@ static void put64(struct guest *guest, gpa_t gpa, uint64_t value)
 static void build_tables(struct guest *guest)
 {
 	static const uint64_t descriptors[] = {
-		0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00cf9b000000ffff, /* 08: code64, 10: data, 18: code32 */
-		0x00cffb000000ffff, 0x00cff3000000ffff, 0x00affb000000ffff,    /* 20, 28, 30: for CPL 3 */
-		0x00009b000000ffff, 0x000093000000ffff,			       /* 38, 40: 16-bit */
+		0,
+		0x00af9b000000ffff,
+		0x00cf93000000ffff,
+		0x00cf9b000000ffff, /* 08: code64, 10: data, 18: code32 */
+		0x00cffb000000ffff,
+		0x00cff3000000ffff,
+		0x00affb000000ffff, /* 20, 28, 30: for CPL 3 */
+		0x00009b000000ffff,
+		0x000093000000ffff, /* 38, 40: 16-bit */
 	};
 
 	put64(guest, PML4, PDPT | 7);
@@ -104,7 +115,8 @@ static const struct mode_row modes[] = {
 	[GUEST_PROTECTED_16] = {0x38, 0x40, 0x009b, 0x0093, 0xffff, 0x31, 0, 0x600, 0},
 	[GUEST_PROTECTED_32] = {0x18, 0x10, 0xc09b, 0xc093, 0xffffffff, 0x31, 0, 0x600, 0},
 	[GUEST_PAGED_32] = {0x18, 0x10, 0xc09b, 0xc093, 0xffffffff, 0x80000031, PD32, 0x610, 0},
-	[GUEST_COMPATIBILITY] = {0x18, 0x10, 0xc09b, 0xc093, 0xffffffff, 0x80000031, PML4, 0x40620, 0xd00},
+	[GUEST_COMPATIBILITY] = {0x18, 0x10, 0xc09b, 0xc093, 0xffffffff, 0x80000031, PML4, 0x40620,
+				 0xd00},
 	[GUEST_LONG] = {0x08, 0x10, 0xa09b, 0xc093, 0xffffffff, 0x80000031, PML4, 0x40620, 0xd00},
 };
 
@@ -115,17 +127,20 @@ static uint16_t selector_of(uint16_t selector, enum guest_mode mode, unsigned in
 	return (selector == modes[mode].data ? 0x28 : mode == GUEST_LONG ? 0x30 : 0x20) | 3;
 }
 
-void guest_state(struct guest *guest, enum guest_mode mode, unsigned int cpl, uint64_t rip, struct vp_state *s)
+void guest_state(struct guest *guest, enum guest_mode mode, unsigned int cpl, uint64_t rip,
+		 struct vp_state *s)
 {
 	const struct mode_row *row = &modes[mode];
 	uint32_t dpl = cpl << VP_SEG_DPL_SHIFT;
 
 	*s = guest->reset;
 	for (unsigned int i = VP_ES; i <= VP_GS; i++)
-		s->segment[i] = (struct vp_segment){.selector = selector_of(i == VP_CS ? row->code : row->data, mode, cpl),
-						    .limit = row->limit,
-						    .access = (i == VP_CS ? row->code_access : row->data_access) | dpl};
-	s->segment[VP_TR] = (struct vp_segment){.selector = 0x48, .base = TSS, .limit = 0x67, .access = 0x8b};
+		s->segment[i] = (struct vp_segment){
+			.selector = selector_of(i == VP_CS ? row->code : row->data, mode, cpl),
+			.limit = row->limit,
+			.access = (i == VP_CS ? row->code_access : row->data_access) | dpl};
+	s->segment[VP_TR] =
+		(struct vp_segment){.selector = 0x48, .base = TSS, .limit = 0x67, .access = 0x8b};
 	s->segment[VP_LDTR] = (struct vp_segment){.access = VP_SEG_UNUSABLE};
 	s->gdtr = (struct vp_table){GDT, 9 * 8 - 1};
 	s->idtr = (struct vp_table){0, 0};
@@ -135,6 +150,7 @@ void guest_state(struct guest *guest, enum guest_mode mode, unsigned int cpl, ui
 	s->efer = row->efer;
 	s->xcr0 = 7;
 	s->regs = (struct vp_regs){.rip = rip, .rflags = 2};
-	s->regs.gpr[VP_RSP] = mode == GUEST_REAL || mode == GUEST_PROTECTED_16 ? 0xfff0 : GUEST_STACK;
+	s->regs.gpr[VP_RSP] =
+		mode == GUEST_REAL || mode == GUEST_PROTECTED_16 ? 0xfff0 : GUEST_STACK;
 	s->activity = VP_RUNNING;
 }

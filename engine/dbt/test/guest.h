@@ -10,14 +10,21 @@
 
 #include "partition.h"
 
-#define GUEST_BYTES (4 * MIB)
-#define GUEST_CODE 0x100000ull
-#define GUEST_STACK 0x200000ull /* grows down from here */
-#define GUEST_ALIAS 0x40000000ull
-#define GUEST_TABLES 0x1000ull /* page tables, descriptor tables: up to here + 0x8000 */
+#define GUEST_BYTES   (4 * MIB)
+#define GUEST_CODE    0x100000ull
+#define GUEST_STACK   0x200000ull /* grows down from here */
+#define GUEST_ALIAS   0x40000000ull
+#define GUEST_TABLES  0x1000ull /* page tables, descriptor tables: up to here + 0x8000 */
 #define GUEST_MAX_VPS 4
 
-enum guest_mode { GUEST_REAL, GUEST_PROTECTED_16, GUEST_PROTECTED_32, GUEST_PAGED_32, GUEST_COMPATIBILITY, GUEST_LONG };
+enum guest_mode {
+	GUEST_REAL,
+	GUEST_PROTECTED_16,
+	GUEST_PROTECTED_32,
+	GUEST_PAGED_32,
+	GUEST_COMPATIBILITY,
+	GUEST_LONG
+};
 
 struct guest {
 	struct guest_memory memory; /* with a canary before and behind what the guest has of it */

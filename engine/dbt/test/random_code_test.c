@@ -8,7 +8,8 @@
  * is cancelled after a few milliseconds. Then: vp_run() has returned, for a reason there is; the
  * state can be read and set again; the canaries beside the guest's memory are whole. Access to host
  * memory that is not the guest's would hit a guard zone or a canary, or is reported by the engine.
- * Every other partition has two VPs on the same memory, so that code changes under the other's feet.
+ * Every other partition has two VPs on the same memory, so that code changes under the other's
+ * feet.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -22,25 +23,26 @@
 #include "guest.h"
 
 #define RUNS_PER_PARTITION 100
-#define RUN_NS 2000000
-#define STUCK_NS 10000000000
-#define MAX_EXITS 200
-#define IDT 0x20000 /* guest physical: tables that code may reach for */
-#define SOUP_BYTES (256 * KIB)
+#define RUN_NS		   2000000
+#define STUCK_NS	   10000000000
+#define MAX_EXITS	   200
+#define IDT		   0x20000 /* guest physical: tables that code may reach for */
+#define SOUP_BYTES	   (256 * KIB)
 
 /* One VP's thread, as seen by the one that cancels. */
 struct runner {
 	struct guest *guest;
 	unsigned int index;
 	uint64_t random, seed; /* @seed: of the current run */
-	pthread_mutex_t lock;	   /* of began_ns; while it is held and not 0, the VP exists */
-	uint64_t began_ns;	   /* 0: not in vp_run() */
+	pthread_mutex_t lock;  /* of began_ns; while it is held and not 0, the VP exists */
+	uint64_t began_ns;     /* 0: not in vp_run() */
 	unsigned long exits[VP_EXIT_FAILED + 1], runs;
 	const char *failure;
 	char why[200];
 };
 
-static struct runner runners[2] = {{.lock = PTHREAD_MUTEX_INITIALIZER}, {.lock = PTHREAD_MUTEX_INITIALIZER}};
+static struct runner runners[2] = {{.lock = PTHREAD_MUTEX_INITIALIZER},
+				   {.lock = PTHREAD_MUTEX_INITIALIZER}};
 static _Atomic bool finished;
 
 static uint64_t random64(struct runner *r)
@@ -86,16 +88,96 @@ static uint64_t likely_value(struct runner *r)
 
 /* What a kernel does, and random code would seldom hit. */
 static const char *const phrases[] = {
-	"\x0f\x22\xd8", "\x0f\x22\xc0", "\x0f\x22\xe0", "\x0f\x20\xc0", "\x0f\x20\xd8", "\x0f\x23\xc0", /* CR, DR */
-	"\x0f\x23\xf8", "\x0f\x21\xf0", "\x0f\x30", "\x0f\x32", "\x0f\x01\xf8", "\x0f\x05", "\x0f\x07",
-	"\x0f\x34", "\x0f\x35", "\x48\xcf", "\xcf", "\xcb", "\xca", "\x0f\x01\x10", "\x0f\x01\x18", "\x0f\x01\x38",
-	"\x0f\xae\x20", "\x0f\xae\x28", "\x0f\xae\x00", "\x0f\xae\x08", "\x0f\xc7\x20", "\x0f\xc7\x08", "\x0f\x01\xd1",
-	"\xf3\xa4", "\xf3\xab", "\xf2\xa6", "\xf3\xaf", "\xf3\x6c", "\xf3\x6f", "\xe4", "\xe6", "\xed", "\xef",
-	"\xf4", "\xfa", "\xfb", "\xfb\xf4", "\x9c", "\x9d", "\x8e\xd8", "\x8e\xd0", "\x8e\xe0", "\x8e\xe8", "\x0f\x00\xd0",
-	"\x0f\x00\xd8", "\x0f\xa2", "\x0f\x31", "\xea", "\x9a", "\xff\x28", "\xff\x18", "\xcd", "\xcc", "\xce", "\xf1",
-	"\xe8", "\xe9", "\xeb", "\x74", "\x75", "\xe2", "\xc3", "\xc2", "\xff\xd0", "\xff\xe0", "\x0f\x01\xca",
-	"\x0f\x01\xcb", "\xf0\x0f\xb1", "\x8f", "\xc8", "\xc9", "\x60", "\x61", "\x62", "\x63", "\x0f\x08", "\x0f\x09",
-	"\x66\x0f\x38\x82", "\xd9\x30", "\xdd\x30", "\xdd\x20", "\x0f\xf7", "\xc4\xe2\x75\x90", "\xc4\xe2\x71\x8e",
+	"\x0f\x22\xd8",
+	"\x0f\x22\xc0",
+	"\x0f\x22\xe0",
+	"\x0f\x20\xc0",
+	"\x0f\x20\xd8",
+	"\x0f\x23\xc0", /* CR, DR */
+	"\x0f\x23\xf8",
+	"\x0f\x21\xf0",
+	"\x0f\x30",
+	"\x0f\x32",
+	"\x0f\x01\xf8",
+	"\x0f\x05",
+	"\x0f\x07",
+	"\x0f\x34",
+	"\x0f\x35",
+	"\x48\xcf",
+	"\xcf",
+	"\xcb",
+	"\xca",
+	"\x0f\x01\x10",
+	"\x0f\x01\x18",
+	"\x0f\x01\x38",
+	"\x0f\xae\x20",
+	"\x0f\xae\x28",
+	"\x0f\xae\x00",
+	"\x0f\xae\x08",
+	"\x0f\xc7\x20",
+	"\x0f\xc7\x08",
+	"\x0f\x01\xd1",
+	"\xf3\xa4",
+	"\xf3\xab",
+	"\xf2\xa6",
+	"\xf3\xaf",
+	"\xf3\x6c",
+	"\xf3\x6f",
+	"\xe4",
+	"\xe6",
+	"\xed",
+	"\xef",
+	"\xf4",
+	"\xfa",
+	"\xfb",
+	"\xfb\xf4",
+	"\x9c",
+	"\x9d",
+	"\x8e\xd8",
+	"\x8e\xd0",
+	"\x8e\xe0",
+	"\x8e\xe8",
+	"\x0f\x00\xd0",
+	"\x0f\x00\xd8",
+	"\x0f\xa2",
+	"\x0f\x31",
+	"\xea",
+	"\x9a",
+	"\xff\x28",
+	"\xff\x18",
+	"\xcd",
+	"\xcc",
+	"\xce",
+	"\xf1",
+	"\xe8",
+	"\xe9",
+	"\xeb",
+	"\x74",
+	"\x75",
+	"\xe2",
+	"\xc3",
+	"\xc2",
+	"\xff\xd0",
+	"\xff\xe0",
+	"\x0f\x01\xca",
+	"\x0f\x01\xcb",
+	"\xf0\x0f\xb1",
+	"\x8f",
+	"\xc8",
+	"\xc9",
+	"\x60",
+	"\x61",
+	"\x62",
+	"\x63",
+	"\x0f\x08",
+	"\x0f\x09",
+	"\x66\x0f\x38\x82",
+	"\xd9\x30",
+	"\xdd\x30",
+	"\xdd\x20",
+	"\x0f\xf7",
+	"\xc4\xe2\x75\x90",
+	"\xc4\xe2\x71\x8e",
 };
 
 static unsigned int put_phrase(struct runner *r, uint8_t *at)
@@ -151,9 +233,7 @@ static void put_soup(struct runner *r, uint8_t *at, unsigned int bytes)
 		case 1 ... 2: at += put_phrase(r, at); break;
 		case 3 ... 5: at += put_opcode(r, at); break;
 		case 6: *at++ = random64(r) >> 40; break;
-		case 7:
-			memcpy(at, &(uint64_t){likely_value(r)}, 8);
-			at += 1 + below(r, 8);
+		case 7: memcpy(at, &(uint64_t){likely_value(r)}, 8); at += 1 + below(r, 8);
 		}
 	}
 }
@@ -167,9 +247,14 @@ static void random_gates(struct runner *r, struct vp_state *s, enum guest_mode m
 
 	s->idtr = (struct vp_table){IDT, wide ? 4095 : mode == GUEST_REAL ? 1023 : 2047};
 	for (unsigned int vector = 0; vector < 256 && mode != GUEST_REAL; vector++) {
-		uint32_t handler = GUEST_CODE + below(r, SOUP_BYTES), type = one_in(r, 8) ? below(r, 256) : 0xee;
-		uint32_t selector = one_in(r, 16) ? below(r, 80) : wide ? 0x08 : mode == GUEST_PROTECTED_16 ? 0x38 : 0x18;
-		uint64_t gate = (handler & 0xffff) | selector << 16 | (uint64_t)type << 40 | (uint64_t)(handler >> 16) << 48;
+		uint32_t handler = GUEST_CODE + below(r, SOUP_BYTES),
+			 type = one_in(r, 8) ? below(r, 256) : 0xee;
+		uint32_t selector = one_in(r, 16)		 ? below(r, 80)
+				    : wide			 ? 0x08
+				    : mode == GUEST_PROTECTED_16 ? 0x38
+								 : 0x18;
+		uint64_t gate = (handler & 0xffff) | selector << 16 | (uint64_t)type << 40 |
+				(uint64_t)(handler >> 16) << 48;
 
 		memcpy(idt + vector * (wide ? 16 : 8), &gate, 8);
 		if (wide)
@@ -184,7 +269,8 @@ static void random_segments(struct runner *r, struct vp_state *s)
 	for (unsigned int i = VP_ES; i <= VP_GS; i++) {
 		if (below(r, 3))
 			continue;
-		s->segment[i].base = one_in(r, 2) ? below(r, 0x1000) * 16 : (uint32_t)likely_value(r);
+		s->segment[i].base =
+			one_in(r, 2) ? below(r, 0x1000) * 16 : (uint32_t)likely_value(r);
 		s->segment[i].limit = one_in(r, 2) ? below(r, 0x10000) : 0xffffffff;
 		if (one_in(r, 8))
 			s->segment[i].access ^= BIT(below(r, 17));
@@ -193,7 +279,8 @@ static void random_segments(struct runner *r, struct vp_state *s)
 
 static void random_control(struct runner *r, struct vp_state *s)
 {
-	static const uint64_t cr4_bits = 0x7 | BIT(3) | BIT(7) | BIT(11) | BIT(16) | BIT(20) | BIT(21);
+	static const uint64_t cr4_bits =
+		0x7 | BIT(3) | BIT(7) | BIT(11) | BIT(16) | BIT(20) | BIT(21);
 
 	s->cr4 ^= random64(r) & cr4_bits & random64(r);
 	s->cr0 ^= random64(r) & (0xe | BIT(16) | BIT(18)) & random64(r);
@@ -379,7 +466,8 @@ static void on_crash(int number)
 
 static void report(void)
 {
-	static const char *const names[] = {"pio", "mmio", "msr", "hypercall", "eoi", "shutdown", "cancelled", "failed"};
+	static const char *const names[] = {"pio", "mmio",     "msr",	    "hypercall",
+					    "eoi", "shutdown", "cancelled", "failed"};
 
 	printf("%lu runs, exits:", runners[0].runs + runners[1].runs);
 	for (unsigned int i = 0; i <= VP_EXIT_FAILED; i++)
@@ -387,7 +475,8 @@ static void report(void)
 	printf("\n");
 	for (unsigned int i = 0; i < ARRAY_SIZE(runners); i++)
 		if (runners[i].failure)
-			printf("VP %u, seed %llu: %s\n", i, (unsigned long long)runners[i].seed, runners[i].failure);
+			printf("VP %u, seed %llu: %s\n", i, (unsigned long long)runners[i].seed,
+			       runners[i].failure);
 }
 
 int main(int argc, char **argv)

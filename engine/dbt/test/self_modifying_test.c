@@ -19,10 +19,11 @@
 
 #define MAX_SECONDS 10
 
-#define PAYLOAD(name, text)                                                                            \
-	extern const uint8_t name##_start[], name##_end[];                                             \
-	__asm__(".pushsection .rodata\n.balign 4096\n.global " #name "_start, " #name "_end\n" #name   \
-		"_start:\n" text "\n\tout %eax, $0x80\n\thlt\n" #name "_end:\n.popsection\n")
+#define PAYLOAD(name, text)                                                                        \
+	extern const uint8_t name##_start[], name##_end[];                                         \
+	__asm__(".pushsection .rodata\n.balign 4096\n.global " #name "_start, " #name              \
+		"_end\n" #name "_start:\n" text "\n\tout %eax, $0x80\n\thlt\n" #name               \
+		"_end:\n.popsection\n")
 
 /* The immediate of the very next instruction. */
 PAYLOAD(next_instruction, "	movb $7, 1f+1(%rip)\n"
@@ -219,7 +220,10 @@ static const struct row {
 	const uint8_t *start, *end;
 	uint32_t result;
 } rows[] = {
-#define ROW(name, result) {#name, name##_start, name##_end, result}
+#define ROW(name, result)                                                                          \
+	{                                                                                          \
+#name, name##_start, name##_end, result                                            \
+	}
 	ROW(next_instruction, 7),
 	ROW(crossing_store, 0x040302),
 	ROW(same_page, 0x102),
@@ -270,7 +274,8 @@ static uint32_t result_of(struct guest *guest, unsigned int vp)
 
 	assert_int_equal(vp_run(guest->vp[vp], exit), 0);
 	if (exit->reason == VP_EXIT_SHUTDOWN)
-		print_error("exception %u at %#llx\n", exit->shutdown.vector, (unsigned long long)exit->shutdown.rip);
+		print_error("exception %u at %#llx\n", exit->shutdown.vector,
+			    (unsigned long long)exit->shutdown.rip);
 	assert_int_equal(exit->reason, VP_EXIT_PIO);
 	assert_int_equal(exit->pio.port, 0x80);
 	return exit->pio.data;
@@ -289,8 +294,8 @@ static void what_was_written_is_what_runs(void **state)
 		start(&guest, 0, GUEST_CODE);
 		result = result_of(&guest, 0);
 		if (result != rows[i].result || now() - began > MAX_SECONDS)
-			fail_msg("%s: %#x instead of %#x after %.3f s", rows[i].name, result, rows[i].result,
-				 now() - began);
+			fail_msg("%s: %#x instead of %#x after %.3f s", rows[i].name, result,
+				 rows[i].result, now() - began);
 	}
 	guest_free(&guest);
 }
@@ -298,7 +303,8 @@ static void what_was_written_is_what_runs(void **state)
 /* The same once more in one go: nothing of the last payload is left in the way. */
 static void code_written_by_the_host_replaces_the_old(void **state)
 {
-	static const uint8_t code[] = {0xb8, 0, 0, 0, 0, 0xe7, 0x80}; /* mov eax, n; out 0x80, eax */
+	static const uint8_t code[] = {0xb8, 0,	   0,	0,
+				       0,    0xe7, 0x80}; /* mov eax, n; out 0x80, eax */
 	struct guest guest;
 
 	assert_int_equal(guest_new(1, &guest), 0);

@@ -18,19 +18,19 @@
 
 static bool special_is_tested(unsigned int id)
 {
-	static const uint8_t tested[] = {SPECIAL_NOP,	SPECIAL_PAUSE, SPECIAL_PUSH,	  SPECIAL_POP,
-					 SPECIAL_PUSHF, SPECIAL_LEA,   SPECIAL_LEAVE,	  SPECIAL_XCHG,
-					 SPECIAL_CLD,	SPECIAL_STD,   SPECIAL_MOV_MOFFS, SPECIAL_BT_MEM,
-					 SPECIAL_INC_DEC};
+	static const uint8_t tested[] = {
+		SPECIAL_NOP,	   SPECIAL_PAUSE,  SPECIAL_PUSH,   SPECIAL_POP, SPECIAL_PUSHF,
+		SPECIAL_LEA,	   SPECIAL_LEAVE,  SPECIAL_XCHG,   SPECIAL_CLD, SPECIAL_STD,
+		SPECIAL_MOV_MOFFS, SPECIAL_BT_MEM, SPECIAL_INC_DEC};
 
 	return memchr(tested, id, sizeof(tested)) != NULL;
 }
 
 static bool helper_is_tested(unsigned int id)
 {
-	static const uint8_t tested[] = {
-		HELPER_movs, HELPER_cmps, HELPER_stos, HELPER_lods, HELPER_scas, HELPER_xlat,	  HELPER_pushf,
-		HELPER_enter, HELPER_salc, HELPER_vmaskmov, HELPER_ud};
+	static const uint8_t tested[] = {HELPER_movs, HELPER_cmps,     HELPER_stos,  HELPER_lods,
+					 HELPER_scas, HELPER_xlat,     HELPER_pushf, HELPER_enter,
+					 HELPER_salc, HELPER_vmaskmov, HELPER_ud};
 
 	return memchr(tested, id, sizeof(tested)) != NULL;
 }
@@ -47,11 +47,14 @@ static bool is_excluded(const struct template *t)
 		return true; /* PREFETCHW of a register: #UD or NOP, as the processor likes */
 	if (same_place(t, 1, 0xc7) && t->mod == 1)
 		return true; /* RDRAND, RDSEED, RDPID */
-	if (t->mod == 0 && ((same_place(t, 0, 0xd9) && t->reg == 6) || (same_place(t, 0, 0xdd) && t->reg == 6)))
+	if (t->mod == 0 &&
+	    ((same_place(t, 0, 0xd9) && t->reg == 6) || (same_place(t, 0, 0xdd) && t->reg == 6)))
 		return true; /* FNSTENV, FNSAVE: instruction pointers */
 	if (t->mod == 0 && t->reg == 4 && (same_place(t, 0, 0xdd) || same_place(t, 0, 0xd9)))
-		return true; /* FRSTOR, FLDENV: where in the page they fault; the generator has them elsewhere */
-	return same_place(t, 1, 0xae) && t->mod == 0 && t->prefix == 0 && t->reg < 2; /* FXSAVE, FXRSTOR */
+		return true; /* FRSTOR, FLDENV: where in the page they fault; the generator has them
+				elsewhere */
+	return same_place(t, 1, 0xae) && t->mod == 0 && t->prefix == 0 &&
+	       t->reg < 2; /* FXSAVE, FXRSTOR */
 }
 
 static bool row_is_tested(const struct opcode_row *row)
@@ -84,7 +87,8 @@ static void add(struct generator *g, const struct template *t)
 	g->template_count++;
 }
 
-static void add_forms_by_operand(struct generator *g, const struct opcode_row *row, struct template t)
+static void add_forms_by_operand(struct generator *g, const struct opcode_row *row,
+				 struct template t)
 {
 	bool memory = false, reg = false;
 
@@ -145,7 +149,8 @@ static void add_row(struct generator *g, const struct opcode_row *row, struct te
 		if (row->rules & (W0 | W1))
 			t.w = row->rules & W1 ? 1 : 0;
 		if (g->code32 && has_gpr_of_size_y(row))
-			t.w = 0; /* VPEXTRQ and VPINSRQ are #UD there on AMD, VPEXTRD and VPINSRD on Intel */
+			t.w = 0; /* VPEXTRQ and VPINSRQ are #UD there on AMD, VPEXTRD and VPINSRD on
+				    Intel */
 		add_forms_by_operand(g, row, t);
 	} else if (!t.vex && !(row->rules & VEX_ONLY)) {
 		if (g->code32)
@@ -175,8 +180,9 @@ static bool choose(const struct generator *g, struct template *t, unsigned int s
 
 static void walk(struct generator *g, const struct opcode_row *row, struct template t)
 {
-	static const uint8_t choices[] = {[BY_PREFIX_] = 4, [BY_REG_] = 8, [BY_MOD_] = 2, [BY_RM_] = 8, [BY_MODE_] = 2,
-					  [BY_W_] = 2,	    [BY_L_] = 2,   [BY_VEX_] = 2, [BY_REX_B_] = 2};
+	static const uint8_t choices[] = {
+		[BY_PREFIX_] = 4, [BY_REG_] = 8, [BY_MOD_] = 2, [BY_RM_] = 8,	[BY_MODE_] = 2,
+		[BY_W_] = 2,	  [BY_L_] = 2,	 [BY_VEX_] = 2, [BY_REX_B_] = 2};
 
 	if (row->select == ROW_LEAF) {
 		add_row(g, row, t);
@@ -197,8 +203,16 @@ static void walk_maps(struct generator *g)
 		for (unsigned int map = vex; map < 4; map++)
 			for (unsigned int opcode = 0; opcode < 256; opcode++)
 				walk(g, &opcode_maps[map][opcode],
-				     (struct template){.map = map, .opcode = opcode, .vex = vex, .prefix = -1, .reg = -1,
-						       .rm = -1, .mod = -1, .w = -1, .l = -1, .rex_b = -1});
+				     (struct template){.map = map,
+						       .opcode = opcode,
+						       .vex = vex,
+						       .prefix = -1,
+						       .reg = -1,
+						       .rm = -1,
+						       .mod = -1,
+						       .w = -1,
+						       .l = -1,
+						       .rex_b = -1});
 }
 
 static void find_host_features(struct generator *g)
@@ -269,8 +283,9 @@ unsigned int generator_report(const struct generator *g)
 		if (t->ends || t->rare)
 			continue;
 		missing++;
-		printf("never ran to the end: %s (%smap %u, opcode %02x, prefix %d, reg %d, rm %d, %s%s)\n", t->name,
-		       t->vex ? "VEX " : "", t->map, t->opcode, t->prefix, t->reg, t->rm,
+		printf("never ran to the end: %s (%smap %u, opcode %02x, prefix %d, reg %d, rm %d, "
+		       "%s%s)\n",
+		       t->name, t->vex ? "VEX " : "", t->map, t->opcode, t->prefix, t->reg, t->rm,
 		       t->mod == 0 ? "memory" : "register", t->lock ? ", LOCK" : "");
 	}
 	return missing;

@@ -8,17 +8,19 @@
 #include "vp.h"
 
 /* A member that is -1 may be anything. */
-struct template {
+struct template
+{
 	const char *name;
 	uint8_t map, opcode;
 	bool vex, both; /* VEX encoding; the row has both, so its name is the VEX form's */
 	bool lock;
-	bool modrm, by_opcode, vvvv; /* operands are in ModRM, in the opcode's low bits; VEX.vvvv names one */
-	bool repeats;	/* string instruction */
-	int8_t prefix;	/* mandatory: 0 none, 1 66, 2 F3, 3 F2 */
+	bool modrm, by_opcode,
+		vvvv;  /* operands are in ModRM, in the opcode's low bits; VEX.vvvv names one */
+	bool repeats;  /* string instruction */
+	int8_t prefix; /* mandatory: 0 none, 1 66, 2 F3, 3 F2 */
 	int8_t reg, rm, mod, w, l, rex_b; /* mod: 0 memory, 1 register */
-	bool chained;	/* deals with flags */
-	bool rare;	/* cannot run to its end on this host */
+	bool chained;			  /* deals with flags */
+	bool rare;			  /* cannot run to its end on this host */
 	unsigned long ends;
 };
 
