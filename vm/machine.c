@@ -103,14 +103,28 @@ static int map_memory(struct build *build)
 	return 0;
 }
 
-static int make_vps(struct build *build)
+static int make_vp(struct build *build, unsigned int index)
 {
-	for (unsigned int i = 0; i < build->config->vp_count; i++) {
-		int r = partition_create_vp(build->machine->part, i, &build->machine->vps[i]);
+	int r = partition_create_vp(build->machine->part, index, &build->machine->vps[index]);
+
+	return r < 0 ? vm_fail(build->error, r, BLAME_ENGINE,
+			       "cannot make virtual processor %u: %s", index, strerror(-r))
+		     : 0;
+}
+
+static int make_boot_vp(struct build *build)
+{
+	return make_vp(build, 0);
+}
+
+/* After VP 0 has its initial state: setting a state moves a VP's TSC, and a new VP takes VP 0's. */
+static int make_other_vps(struct build *build)
+{
+	for (unsigned int i = 1; i < build->config->vp_count; i++) {
+		int r = make_vp(build, i);
 
 		if (r < 0)
-			return vm_fail(build->error, r, BLAME_ENGINE,
-				       "cannot make virtual processor %u: %s", i, strerror(-r));
+			return r;
 	}
 	return 0;
 }
@@ -202,8 +216,9 @@ static const struct machine_part {
 } parts[] = {
 	{make_memory, free_memory}, {make_partition, free_partition},
 	{map_memory, NULL},	    {make_chipset, free_chipset},
-	{make_vps, NULL},	    {make_devices, NULL},
+	{make_boot_vp, NULL},	    {make_devices, NULL},
 	{write_tables, NULL},	    {load_kernel, NULL},
+	{make_other_vps, NULL},
 };
 
 void machine_free(struct machine *machine)
