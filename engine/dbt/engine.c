@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "apic.h"
 #include "code_cache.h"
 #include "cpu.h"
+#include "loop.h"
 #include "mmu.h"
 #include "run.h"
 #include "stats.h"
@@ -35,28 +35,20 @@ static void dbt_probe(struct engine_probe *probe)
 	__builtin_cpu_init();
 	if (!__builtin_cpu_supports("sse4.2") || !__builtin_cpu_supports("avx")) {
 		*probe = (struct engine_probe){.usable = false, .code = "old-cpu"};
-		snprintf(probe->why, sizeof(probe->why), "the host CPU has no XSAVE and AVX, which the engine needs");
+		snprintf(probe->why, sizeof(probe->why), "the host CPU lacks SSE4.2 or AVX, which the engine needs");
 		return;
 	}
 	*probe = (struct engine_probe){.usable = true, .code = "ok"};
 	snprintf(probe->why, sizeof(probe->why), "software CPU engine: needs no hardware virtualization");
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ull + now.tv_nsec;
-}
-
 /* The host's TSC rate against CLOCK_MONOTONIC, which the guest's timers follow. */
 static uint64_t measure_tsc_hz(void)
 {
-	uint64_t start_ns = now_ns(), start = host_rdtsc(), ns, ticks;
+	uint64_t start_ns = monotonic_ns(), start = host_rdtsc(), ns, ticks;
 
 	do {
-		ns = now_ns() - start_ns;
+		ns = monotonic_ns() - start_ns;
 		ticks = host_rdtsc() - start;
 	} while (ns < TSC_SAMPLE_NS);
 	return (unsigned __int128)ticks * 1000000000 / ns;
