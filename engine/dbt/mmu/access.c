@@ -201,7 +201,7 @@ static void *inline_lookup(struct dbt_vp *vp, uint64_t va, uint32_t bytes, uint3
 
 /*
  * The pages of a helper's access, raising what it raises. Returns how many, or -1; *ret_host is
- * set when it may go straight to memory.
+ * set when it may go straight to memory, and then the pages may not have been looked at.
  */
 static int helper_pages(struct dbt_vp *vp, uint64_t va, uint32_t bytes, uint32_t access,
 			struct page_entry pages[2], void **ret_host)
@@ -211,7 +211,9 @@ static int helper_pages(struct dbt_vp *vp, uint64_t va, uint32_t bytes, uint32_t
 	struct mmu_fault fault;
 	struct page_entry *page;
 
-	*ret_host = NULL;
+	*ret_host = inline_lookup(vp, va, bytes, access);
+	if (*ret_host)
+		return 1;
 	if ((va ^ last) >> 12)
 		return translate_two(vp, va, last, access, pages) < 0 ? -1 : 2;
 	page = translate(vp, va, table, access, &fault);
@@ -236,12 +238,9 @@ int mmu_read(struct dbt_vp *vp, uint64_t va, void *buffer, uint32_t bytes, uint3
 
 	va &= vp->mmu->va_mask;
 	access |= ACCESS_READ;
-	host = inline_lookup(vp, va, bytes, access);
-	if (!host) {
-		count = helper_pages(vp, va, bytes, access, pages, &host);
-		if (count < 0)
-			return -1;
-	}
+	count = helper_pages(vp, va, bytes, access, pages, &host);
+	if (count < 0)
+		return -1;
 	if (host) {
 		copy_bytes(buffer, host, bytes);
 		return 0;
@@ -262,12 +261,9 @@ int mmu_write(struct dbt_vp *vp, uint64_t va, const void *buffer, uint32_t bytes
 
 	va &= vp->mmu->va_mask;
 	access |= ACCESS_WRITE;
-	host = inline_lookup(vp, va, bytes, access);
-	if (!host) {
-		count = helper_pages(vp, va, bytes, access, pages, &host);
-		if (count < 0)
-			return -1;
-	}
+	count = helper_pages(vp, va, bytes, access, pages, &host);
+	if (count < 0)
+		return -1;
 	if (host) {
 		copy_bytes(host, buffer, bytes);
 		return 0;
