@@ -140,10 +140,8 @@ static void adopt_thread(struct dbt_vp *vp)
 	stack.ss_sp = vp->signal_stack;
 	sigaltstack(&stack, NULL);
 	sigfillset(&blocked);
-	sigdelset(&blocked, SIGSEGV);
-	sigdelset(&blocked, SIGBUS);
-	sigdelset(&blocked, SIGFPE);
-	sigdelset(&blocked, SIGILL);
+	for (unsigned int i = 0; i < ARRAY_SIZE(own_signals); i++)
+		sigdelset(&blocked, own_signals[i]);
 	sigdelset(&blocked, SIGTRAP);
 	pthread_sigmask(SIG_SETMASK, &blocked, NULL);
 	syscall(SYS_arch_prctl, ARCH_SET_GS, vp);
@@ -224,8 +222,7 @@ static void serve_nmi(struct dbt_vp *vp)
 	if (vp->nmi_masked || vp->answer.valid || vp->step_once || !take_request(vp, REQ_NMI))
 		return;
 	vp->activity = VP_RUNNING;
-	if (cpu_deliver_interrupt(vp, VEC_NMI))
-		return; /* vp->leave is set */
+	cpu_deliver_interrupt(vp, VEC_NMI); /* if it cannot, vp->leave is set */
 }
 
 /* Returns true when vp_run() is to return VP_EXIT_CANCELLED. */

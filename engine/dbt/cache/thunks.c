@@ -170,8 +170,8 @@ static uint8_t *emit_abort(struct emit *e, const uint8_t *dispatch)
 }
 
 /*
- * memory and segment: S1 and S2 are arguments, the result comes back in S1; NULL (memory) or -1
- * in EDX:EAX's second word (segment) abandons the instruction.
+ * memory and segment: S1 and S2 are arguments, the result comes back in S1; vp->aborted abandons
+ * the instruction.
  */
 static void emit_slow_path(struct emit *e, const void *function, const uint8_t *abort)
 {
