@@ -31,6 +31,7 @@
 #include "trace.h"
 #include "translate.h"
 
+#define HWCAP2_FSGSBASE BIT(1)
 #ifndef SS_AUTODISARM
 #define SS_AUTODISARM (1u << 31)
 #endif
@@ -110,12 +111,16 @@ static void on_signal(int number, siginfo_t *info, void *context)
 	registers[REG_EFL] &= ~(greg_t)(FLAG_DF | FLAG_TF | FLAG_AC);
 }
 
+static pthread_key_t thread_end; /* its destructor gives the signal stack back */
+static void leave_signal_stack(void *unused);
+
 static void install_once(void)
 {
 	struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(own_signals); i++)
 		sigaction(own_signals[i], &action, &previous_actions[i]);
+	pthread_key_create(&thread_end, leave_signal_stack);
 }
 
 void dbt_signals_install(void)
@@ -125,37 +130,65 @@ void dbt_signals_install(void)
 	pthread_once(&once, install_once);
 }
 
+/* --- the thread of a VP --- */
+
+static _Thread_local stack_t previous_stack; /* for signals, before the thread ran a VP */
+
+static void leave_signal_stack(void *unused)
+{
+	sigaltstack(&previous_stack, NULL);
+	thread_vp = NULL;
+}
+
+static void take_signal_stack(struct dbt_vp *vp)
+{
+	/* With SS_AUTODISARM it is used even if the guest's RSP happens to point into it. */
+	stack_t stack = {
+		.ss_sp = vp->signal_stack, .ss_size = SIGNAL_STACK_BYTES, .ss_flags = (int)SS_AUTODISARM};
+
+	sigaltstack(&stack, thread_vp ? NULL : &previous_stack);
+	pthread_setspecific(thread_end, vp);
+}
+
+static void block_signals(void)
+{
+	static const int open[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
+	sigset_t blocked;
+
+	sigfillset(&blocked);
+	for (unsigned int i = 0; i < ARRAY_SIZE(open); i++)
+		sigdelset(&blocked, open[i]);
+	pthread_sigmask(SIG_SETMASK, &blocked, NULL);
+}
+
+/* Is GS where translated code expects it? Whoever changed it since cannot be trusted to tell. */
+static bool gs_base_is(const struct dbt_vp *vp)
+{
+	uint64_t base = 0;
+
+	if (getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE)
+		__asm__("rdgsbase %0" : "=r"(base));
+	return base == (uintptr_t)vp;
+}
+
 /*
  * Host RSP is the guest's while translated code runs, so no signal may use the current stack:
- * asynchronous ones are blocked, synchronous ones go to a stack of their own. With SS_AUTODISARM
- * the kernel goes there even if the guest's RSP happens to point into it.
+ * asynchronous ones are blocked, synchronous ones go to a stack of their own.
  */
 static void adopt_thread(struct dbt_vp *vp)
 {
-	stack_t stack = {.ss_size = SIGNAL_STACK_BYTES, .ss_flags = (int)SS_AUTODISARM};
-	sigset_t blocked;
-
-	if (likely(thread_vp == vp))
+	if (likely(thread_vp == vp && gs_base_is(vp)))
 		return;
-	stack.ss_sp = vp->signal_stack;
-	sigaltstack(&stack, NULL);
-	sigfillset(&blocked);
-	for (unsigned int i = 0; i < ARRAY_SIZE(own_signals); i++)
-		sigdelset(&blocked, own_signals[i]);
-	sigdelset(&blocked, SIGTRAP);
-	pthread_sigmask(SIG_SETMASK, &blocked, NULL);
+	take_signal_stack(vp);
+	block_signals();
 	syscall(SYS_arch_prctl, ARCH_SET_GS, vp);
 	thread_vp = vp;
 }
 
 void dbt_release_thread(struct dbt_vp *vp)
 {
-	stack_t none = {.ss_flags = SS_DISABLE};
-
-	if (thread_vp != vp)
-		return;
-	sigaltstack(&none, NULL);
-	thread_vp = NULL;
+	if (thread_vp == vp)
+		leave_signal_stack(vp);
 }
 
 /* --- waiting --- */
