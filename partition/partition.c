@@ -13,13 +13,12 @@
 
 #include "partition_internal.h"
 
-#define GPA_LIMIT      BIT(52) /* the architecture's largest physical address, plus one */
-#define MAX_MSR_RANGES 16
-#define MAP_GPA_ALL    (MAP_GPA_READ | MAP_GPA_WRITE | MAP_GPA_EXECUTE | MAP_GPA_DIRTY)
+#define GPA_LIMIT   BIT(52) /* the architecture's largest physical address, plus one */
+#define MAP_GPA_ALL (MAP_GPA_READ | MAP_GPA_WRITE | MAP_GPA_EXECUTE | MAP_GPA_DIRTY)
 
 static bool msr_ranges_valid(const struct partition_config *config)
 {
-	if (config->exit_msr_count > MAX_MSR_RANGES ||
+	if (config->exit_msr_count > PARTITION_MAX_MSR_RANGES ||
 	    (config->exit_msr_count && !config->exit_msrs))
 		return false;
 	for (size_t i = 0; i < config->exit_msr_count; i++)

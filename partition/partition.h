@@ -22,6 +22,7 @@
 #define PARTITION_MAX_VPS 64
 #define PARTITION_MAX_SLOTS 32
 #define PARTITION_MAX_ROUTES 24 /* an IOAPIC's pins */
+#define PARTITION_MAX_MSR_RANGES 16
 
 struct partition;
 struct vp;
@@ -61,7 +62,10 @@ struct partition_config {
 	 */
 	const struct cpuid_leaf *cpuid; /* copied */
 	size_t cpuid_count;
-	/* MSRs that exit instead of being handled by the engine: [first, last], copied. */
+	/*
+	 * MSRs that exit instead of being handled by the engine: [first, last], copied; at most
+	 * PARTITION_MAX_MSR_RANGES.
+	 */
 	const struct msr_range {
 		uint32_t first, last;
 	} * exit_msrs;

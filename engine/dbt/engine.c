@@ -75,8 +75,6 @@ static int dbt_create(const struct partition_config *config, struct partition **
 	struct dbt_partition *part;
 	int r;
 
-	if (config->cpuid_count > PARTITION_MAX_CPUID || config->exit_msr_count > ARRAY_SIZE(part->exit_msrs))
-		return -EINVAL;
 	part = calloc(1, sizeof(*part));
 	if (!part)
 		return -ENOMEM;

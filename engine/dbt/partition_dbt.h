@@ -38,7 +38,7 @@ struct dbt_partition {
 	unsigned int doorbell_count;
 	struct cpuid_leaf cpuid[PARTITION_MAX_CPUID];
 	size_t cpuid_count;
-	struct msr_range exit_msrs[16];
+	struct msr_range exit_msrs[PARTITION_MAX_MSR_RANGES];
 	size_t exit_msr_count;
 	int (*acknowledge_extint)(void *ctx);
 	void *ctx;
