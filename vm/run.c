@@ -50,8 +50,9 @@ struct vm {
 
 /* --- the end of a boot --- */
 
-__attribute__((format(printf, 4, 5))) static void end_boot(struct vm *vm, enum vm_outcome outcome,
-							   uint32_t value, const char *format, ...)
+PRINTF_LIKE(4, 5)
+static void end_boot(struct vm *vm, enum vm_outcome outcome, uint32_t value, const char *format,
+		     ...)
 {
 	va_list args;
 
@@ -278,8 +279,7 @@ static int run_boot(struct vm *vm, struct vm_error *error)
 	take_stats(vm);
 	if (vm->config.serial_closing)
 		vm->config.serial_closing(vm->config.serial.ctx);
-	if (vm->machine->pc.com1)
-		uart_flush(vm->machine->pc.com1);
+	uart_flush(vm->machine->pc.com1);
 	machine_free(vm->machine);
 	vm->machine = NULL;
 	return 0;
