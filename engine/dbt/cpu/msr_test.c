@@ -225,13 +225,18 @@ static void writing_the_tsc_moves_tsc_adjust_and_back(void **state)
 	assert_int_equal(h.vp.tsc_offset, 0);
 }
 
-static void a_moved_tsc_arms_the_deadline_again(void **state)
+/* It arms a pending deadline again, so the new offset must be in place by then. */
+static void the_apic_hears_of_a_moved_tsc_afterwards(void **state)
 {
-	harness_reset();
-	h.vp.apic.timer_deadline_tsc = 12345;
-	assert_done(wrmsr(0x3b, 1));
-	assert_int_equal(h.apic_index, 0x6e0);
-	assert_int_equal(h.apic_value, 12345);
+	static const uint32_t indices[] = {0x10, 0x3b};
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(indices); i++) {
+		harness_reset();
+		assert_done(wrmsr(indices[i], 12345));
+		assert_int_equal(h.tsc_changes, 1);
+		assert_int_not_equal(h.vp.tsc_offset, 0);
+		assert_int_equal(h.tsc_offset_then, h.vp.tsc_offset);
+	}
 }
 
 static void kernels_find_the_msrs_of_their_vendor(void **state)
@@ -281,7 +286,7 @@ int main(void)
 		cmocka_unit_test(the_partition_can_take_any_msr_for_itself),
 		cmocka_unit_test(apic_msrs_go_to_the_apic),
 		cmocka_unit_test(writing_the_tsc_moves_tsc_adjust_and_back),
-		cmocka_unit_test(a_moved_tsc_arms_the_deadline_again),
+		cmocka_unit_test(the_apic_hears_of_a_moved_tsc_afterwards),
 		cmocka_unit_test(kernels_find_the_msrs_of_their_vendor),
 	};
 

@@ -283,7 +283,8 @@ int apic_msr_write(struct dbt_vp *vp, uint32_t index, uint64_t value)
 }
 void apic_tsc_changed(struct dbt_vp *vp)
 {
-	/* no timer is armed here */
+	h.tsc_changes++;
+	h.tsc_offset_then = vp->tsc_offset;
 }
 
 enum decode_status decode(const uint8_t *bytes, size_t available, int mode, struct insn *ret_insn)

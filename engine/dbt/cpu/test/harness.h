@@ -43,7 +43,9 @@ struct harness {
 	uint64_t apic_value;
 	int apic_result;
 	enum dbt_leave apic_leave;
-	struct insn insn; /* what decode() answers */
+	unsigned int tsc_changes;
+	uint64_t tsc_offset_then; /* when it was told */
+	struct insn insn;	  /* what decode() answers */
 };
 extern struct harness h;
 
