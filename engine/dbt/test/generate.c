@@ -335,7 +335,7 @@ static void fix_moffs(struct generator *g, struct test_case *c, const struct ins
 	memcpy(c->code + c->bytes - insn->address_bytes, &address, insn->address_bytes);
 }
 
-/* May an instruction change @reg? Rather yes. NO_REG: nothing asked. */
+/* May an instruction change @reg, or what the stack holds if that is RSP? Rather yes. */
 static bool may_write(const struct insn *insn, unsigned int reg)
 {
 	const struct {
@@ -358,6 +358,8 @@ static bool may_write(const struct insn *insn, unsigned int reg)
 		return insn->kind == OP_HELPER || strstr(insn->name, "stri");
 	if (reg != VP_RSP)
 		return false;
+	if (insn->mem && insn->mem_use & USE_WRITE)
+		return true; /* the return address: the case might never end */
 	return insn->kind == OP_HELPER || insn->id == SPECIAL_PUSH || insn->id == SPECIAL_POP ||
 	       insn->id == SPECIAL_LEAVE || insn->id == SPECIAL_PUSHF;
 }
