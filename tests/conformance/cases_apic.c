@@ -28,11 +28,6 @@ PAYLOAD(level)
 #define MSI_ADDRESS 0xfee00000u
 #define MSI_LEVEL   0xc000u
 
-static void sleep_ms(unsigned int ms)
-{
-	nanosleep(&(struct timespec){.tv_nsec = (long)ms * 1000000}, NULL);
-}
-
 static bool send_msi(struct rig *rig, uint32_t data)
 {
 	struct msi msi = {.address = MSI_ADDRESS, .data = data};
@@ -56,7 +51,7 @@ static bool wake(struct rig *rig, bool (*action)(struct rig *rig))
 	TRY(rig_pio_write(rig, 0x80, 1, rig->exit[0].pio.data & 0xff) ||
 	    rig->exit[0].reason == VP_EXIT_PIO);
 	TRY(runner_start(&runner, rig, 0));
-	sleep_ms(20);
+	runner_wait_asleep(&runner);
 	TRY(action(rig));
 	return runner_join(&runner);
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "rig.h"
 
@@ -451,6 +452,7 @@ static void *runner_main(void *arg)
 	struct runner *runner = arg;
 	struct vp_exit *exit = &runner->rig->exit[runner->index];
 
+	runner->tid = gettid();
 	do {
 		runner->ok = rig_run(runner->rig, runner->index);
 	} while (runner->ok && exit->reason == VP_EXIT_CANCELLED);
@@ -462,6 +464,29 @@ bool runner_start(struct runner *runner, struct rig *rig, unsigned int index)
 	*runner = (struct runner){.rig = rig, .index = index};
 	return rig_ok(rig, "pthread_create",
 		      -pthread_create(&runner->thread, NULL, runner_main, runner));
+}
+
+static bool is_asleep(int tid)
+{
+	char path[64], state = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+		state = 0;
+	fclose(file);
+	return state == 'S';
+}
+
+void runner_wait_asleep(struct runner *runner)
+{
+	for (unsigned int tries = 0, asleep = 0; tries < 400 && asleep < 4; tries++) {
+		usleep(5000);
+		asleep = runner->tid && is_asleep(runner->tid) ? asleep + 1 : 0;
+	}
 }
 
 bool runner_join(struct runner *runner)

@@ -89,9 +89,12 @@ struct runner {
 	struct rig *rig;
 	unsigned int index;
 	pthread_t thread;
+	_Atomic int tid;
 	bool ok;
 };
 bool runner_start(struct runner *runner, struct rig *rig, unsigned int index);
+/* Wait until its thread sleeps in the kernel, as one does whose VP sits in a HLT; two seconds at most. */
+void runner_wait_asleep(struct runner *runner);
 bool runner_join(struct runner *runner);
 
 #endif
