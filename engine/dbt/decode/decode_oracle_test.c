@@ -318,18 +318,13 @@ static bool zydis_invents_a_base(const struct sample *sample)
 	       sample->zydis.raw.modrm.rm == 4 && sample->zydis.raw.modrm.mod == 0;
 }
 
-/*
- * CLFLUSH: the engine checks access of one byte, Zydis speaks of the line. MOVSXD with 66 reads 16
- * bits, as the manual says. (Zydis: 32.)
- */
+/* CLFLUSH: the engine checks access of one byte, Zydis speaks of the line. */
 static bool memory_size_differs_on_purpose(const struct sample *sample)
 {
 	switch (sample->zydis.mnemonic) {
 	case ZYDIS_MNEMONIC_CLFLUSH:
 	case ZYDIS_MNEMONIC_CLFLUSHOPT:
 	case ZYDIS_MNEMONIC_CLWB: return sample->insn.mem_bytes == 1;
-	case ZYDIS_MNEMONIC_MOVSXD:
-		return sample->insn.op_bytes == 2 && sample->insn.mem_bytes == 2;
 	default: return false;
 	}
 }

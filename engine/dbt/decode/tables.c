@@ -313,7 +313,8 @@ const struct opcode_row opcode_maps[4][256] = {
 	[0x60] = OP(pusha, R, (), RULES(I64), HELPER(pusha)),
 	[0x61] = OP(popa, R, (), RULES(I64), HELPER(popa)),
 	[0x62] = OP(bound, R, (Gv, Ma), RULES(I64), HELPER(bound)),
-	[0x63] = BY_MODE(OP(arpl, RW, (Ew, Gw), HELPER(arpl), WRITES(ZF)), OP(movsxd, W, (Gv, Ez))),
+	/* With a 16-bit destination some processors still read 32 bits, so that much is checked. */
+	[0x63] = BY_MODE(OP(arpl, RW, (Ew, Gw), HELPER(arpl), WRITES(ZF)), OP(movsxd, W, (Gv, Ed))),
 	[0x68] = OP(push, R, (Iz), RULES(D64), SPECIAL(PUSH)),
 	[0x69] = OP(imul, W, (Gv, Ev, Iz), WRITES(CF | OF)),
 	[0x6a] = OP(push, R, (sIb), RULES(D64), SPECIAL(PUSH)),
