@@ -275,17 +275,23 @@ static void feed_guest(struct serial *serial)
 	memmove(serial->pending, serial->pending + taken, serial->pending_count);
 }
 
-/* A pipe is watched only while the guest keeps up; a terminal always. */
+/*
+ * A pipe is watched only while the guest keeps up; a terminal always. A hang-up is reported even
+ * when nothing is asked for: edge-triggered, that is once.
+ */
 static void watch_input(struct serial *serial)
 {
 	if (serial->input_source && !serial->is_terminal)
-		loop_source_set_events(serial->input_source, serial->pending_count ? 0 : EPOLLIN);
+		loop_source_set_events(serial->input_source,
+				       serial->pending_count ? EPOLLET : EPOLLIN);
 }
 
 static void on_input(void *ctx, uint32_t events)
 {
 	struct serial *serial = ctx;
 
+	if (serial->pending_count && !serial->is_terminal)
+		return; /* a hang-up; what waits in the pipe is read later */
 	read_input(serial);
 	feed_guest(serial);
 	watch_input(serial);
