@@ -268,6 +268,31 @@ static void pipes_and_files_are_read_to_their_end_as_fast_as_the_guest_takes(voi
 	}
 }
 
+static void a_closed_pipe_waits_until_the_guest_has_room(void **state)
+{
+	int ends[2], null = open("/dev/null", O_WRONLY);
+	uint8_t bytes[20000] = {0};
+	struct fixture *f;
+
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(write(ends[1], bytes, sizeof(bytes)), sizeof(bytes));
+	close(ends[1]);
+	f = fixture_new(ends[0], null);
+	f->guest_takes = 0;
+	fixture_open(f, "stdio");
+	fixture_run(f, 50);
+	f->timed_out = false;
+	f->guest_takes = SIZE_MAX;
+	f->stop_at = sizeof(bytes);
+	f->backend.input_room(f->backend.ctx);
+	while (f->guest_count < sizeof(bytes) && !f->timed_out)
+		fixture_run(f, 3000);
+	assert_int_equal(f->guest_count, sizeof(bytes));
+	fixture_free(f);
+	close(ends[0]);
+	close(null);
+}
+
 static int open_terminal(int *slave)
 {
 	int master = posix_openpt(O_RDWR | O_NOCTTY);
@@ -376,6 +401,7 @@ int main(void)
 		cmocka_unit_test(a_reader_that_is_stuck_does_not_keep_us_from_ending),
 		cmocka_unit_test(a_reader_that_went_away_is_reported),
 		cmocka_unit_test(pipes_and_files_are_read_to_their_end_as_fast_as_the_guest_takes),
+		cmocka_unit_test(a_closed_pipe_waits_until_the_guest_has_room),
 		cmocka_unit_test(
 			a_terminal_is_raw_and_restored_and_quits_though_the_guest_reads_nothing),
 		cmocka_unit_test(a_pty_swallows_output_until_somebody_opens_it),
