@@ -41,12 +41,21 @@ def boot(kernel_path, cpus):
     return process.returncode, lines, times
 
 
+CLOCK_LINES = 5  # before and after the pause
+
+
 def check_clock(lines, times):
-    """Between the two clock lines, guest time and host time agree to a quarter second."""
+    """Over a pause of two seconds, guest time and host time agree to a quarter second.
+
+    A busy host reads a line late, never early: of several lines, the one that seems to have come
+    soonest after it was written counts.
+    """
     marks = [(float(line.split()[1]), when) for line, when in zip(lines, times)
              if line.startswith("MULLION-CLOCK ")]
-    check(len(marks) == 2, f"{len(marks)} clock lines, wanted 2")
-    guest, host = marks[1][0] - marks[0][0], marks[1][1] - marks[0][1]
+    check(len(marks) == 2 * CLOCK_LINES, f"{len(marks)} clock lines, wanted {2 * CLOCK_LINES}")
+    before, after = (min(part, key=lambda mark: mark[1] - mark[0])
+                     for part in (marks[:CLOCK_LINES], marks[CLOCK_LINES:]))
+    guest, host = after[0] - before[0], after[1] - before[1]
     check(abs(guest - host) < 0.25, f"{guest:.2f} s in the guest took {host:.2f} s on the host")
 
 
