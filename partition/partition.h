@@ -248,7 +248,8 @@ int partition_create_vp(struct partition *part, unsigned int index, struct vp **
 /*
  * vp_run() - run until an exit; a HLT waits inside for an interrupt, NMI, INIT/SIPI or cancel
  * @exit: in: the answer to the previous exit; out: the new one. One struct per VP, reused.
- * Context: the VP thread, which should not use SIGSEGV, SIGFPE or SIGBUS handlers of its own.
+ * Context: the VP thread, which should not use SIGSEGV, SIGFPE, SIGBUS or SIGILL handlers of its own.
+ *          Between two calls it leaves its signal mask, alternate signal stack and GS base alone.
  * Returns: 0 with *exit filled; a negative errno only for misuse.
  */
 int vp_run(struct vp *vp, struct vp_exit *exit);
