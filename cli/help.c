@@ -82,6 +82,9 @@ void help_write_command(FILE *out, const struct command *command)
 		option_text(row, text, sizeof(text));
 		write_row(out, used, text);
 	}
+	fprintf(out, "\nExit status:\n");
+	for (const struct exit_code_row *row = exit_code_table; row->text; row++)
+		write_row(out, fprintf(out, "  %d", row->code), row->text);
 }
 
 void help_write_overview(FILE *out)

@@ -1,8 +1,10 @@
 /*
  * main.c - finds the command in the table, parses its options, runs it
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "command.h"
 #include "log.h"
@@ -31,11 +33,27 @@ static int flush_output(int status)
 	return status;
 }
 
+/*
+ * A standard descriptor that came closed would become the next file opened, and get what is meant
+ * for the terminal. Input then reads as ended; output fails, as it should.
+ */
+static void hold_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDONLY);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	const struct command *command;
 	const char *name = argc > 1 ? argv[1] : NULL;
 
+	hold_standard_descriptors();
 	if (!name) {
 		help_write_overview(stderr);
 		return EXIT_USAGE;
