@@ -118,6 +118,7 @@ static const struct {
 	 "is compressed with xz; give the bzImage, or decompress it first"},
 	{0, 6, "070701", "is a cpio archive, not a kernel; give it as --initrd"},
 	{0x38, 4, "ARM\x64", "is a kernel for 64-bit ARM; give one for x86-64"},
+	{0x202, 4, "HdrS", "is a truncated Linux kernel; get a complete copy"},
 	{0x1fe, 2, "\x55\xaa", "is a boot sector or a very old kernel, not a Linux bzImage"},
 	{0, 4,
 	 "\x7f"
