@@ -98,6 +98,11 @@ static void on_signal(int number, siginfo_t *info, void *context)
 	struct dbt_vp *vp = thread_vp;
 	struct block *block = NULL;
 
+	if (info->si_code <= 0) { /* sent by a process, not by the processor: die of it */
+		restore_previous(number);
+		raise(number);
+		return;
+	}
 	if (vp && atomic_load(&vp->in_guest))
 		block = code_cache_find_host(vp_partition(vp)->cache, rip);
 	if (!block) { /* not the guest's doing: it happens again, to the previous handler */
