@@ -169,6 +169,28 @@ static uint8_t *emit_abort(struct emit *e, const uint8_t *dispatch)
 	return start;
 }
 
+/* On the host stack, below a return address: @function(vp, first, second), all registers in the vp. */
+static void call_with(struct emit *e, const void *function, unsigned int first, unsigned int second)
+{
+	save_registers(e);
+	emit_load_gs(e, RAX, OFF(guest_sp));
+	emit_store_gs(e, RAX, GPR(RSP));
+	emit_load_gs(e, RDI, OFF(self));
+	emit_mov(e, RSI, first, 8);
+	emit_mov(e, RDX, second, 8);
+	emit_lea(e, RSP, RSP, -8, 8);
+	call_c(e, function);
+}
+
+/* EAX = what a helper returned. */
+static void account_and_dispatch(struct emit *e, const uint8_t *dispatch)
+{
+	emit_load_gs(e, RDI, OFF(self));
+	emit_mov(e, RSI, RAX, 4);
+	call_c(e, dbt_after_helper);
+	emit_jmp_to(e, dispatch);
+}
+
 /*
  * memory and segment: S1 and S2 are arguments, the result comes back in S1; vp->aborted abandons
  * the instruction.
@@ -177,14 +199,7 @@ static void emit_slow_path(struct emit *e, const void *function, const uint8_t *
 {
 	uint8_t *failed;
 
-	save_registers(e);
-	emit_load_gs(e, RAX, OFF(guest_sp));
-	emit_store_gs(e, RAX, GPR(RSP));
-	emit_load_gs(e, RDI, OFF(self));
-	emit_mov(e, RSI, S1, 8);
-	emit_mov(e, RDX, S2, 8);
-	emit_lea(e, RSP, RSP, -8, 8);
-	call_c(e, function);
+	call_with(e, function, S1, S2);
 	emit_lea(e, RSP, RSP, 8, 8);
 	emit_load_gs(e, RDX, OFF(aborted));
 	emit_reg_reg(e, 0x84, RDX, RDX, 1);
@@ -205,19 +220,9 @@ static void emit_helper(struct emit *e, const void *function, bool ends_block, c
 {
 	uint8_t *stop, *leave;
 
-	save_registers(e);
-	emit_load_gs(e, RAX, OFF(guest_sp));
-	emit_store_gs(e, RAX, GPR(RSP));
-	emit_load_gs(e, RDI, OFF(self));
-	emit_mov(e, RSI, S2, 8);
-	emit_mov(e, RDX, S1, 8);
-	emit_lea(e, RSP, RSP, -8, 8);
-	call_c(e, function);
+	call_with(e, function, S2, S1);
 	if (ends_block) {
-		emit_load_gs(e, RDI, OFF(self));
-		emit_mov(e, RSI, RAX, 4);
-		call_c(e, dbt_after_helper);
-		emit_jmp_to(e, dispatch);
+		account_and_dispatch(e, dispatch);
 		return;
 	}
 	emit_reg_reg(e, 0x85, RAX, RAX, 4);
@@ -230,10 +235,7 @@ static void emit_helper(struct emit *e, const void *function, bool ends_block, c
 	emit_jmp_reg(e, S2);
 	emit_land(e, stop);
 	emit_land(e, leave);
-	emit_load_gs(e, RDI, OFF(self));
-	emit_mov(e, RSI, RAX, 4);
-	call_c(e, dbt_after_helper);
-	emit_jmp_to(e, dispatch);
+	account_and_dispatch(e, dispatch);
 }
 
 void thunks_emit(struct code_cache *cache, struct emit *e)
