@@ -269,6 +269,7 @@ static void blame_text(const struct session *session, enum vm_blame blame, char 
 		[BLAME_COMMAND_LINE] = {"--append", "STRING"},
 		[BLAME_MEMORY] = {"--memory", memory},
 		[BLAME_DEBUG_EXIT] = {"--debug-exit", port},
+		[BLAME_DRIVE] = {"--disk", ""},
 		[BLAME_ENGINE] = {"--accel", session->choice.engine->name},
 		[BLAME_HOST] = {"this host", ""},
 	};

@@ -66,20 +66,52 @@ static bool range_valid(gpa_t gpa, uint64_t bytes)
 	       bytes <= GPA_LIMIT - gpa;
 }
 
+/*
+ * The RAM table is read by any thread without a lock: an entry is complete before ram_count covers
+ * it, and one that is forgotten only loses its length.
+ */
+static void remember_ram(struct partition *part, gpa_t gpa, uint64_t bytes, void *hva)
+{
+	unsigned int i = 0, count = part->ram_count;
+
+	while (i < count && part->ram[i].bytes)
+		i++;
+	if (i == PARTITION_MAX_SLOTS)
+		return; /* no engine has that many; devices would not see this one */
+	part->ram[i].gpa = gpa;
+	part->ram[i].hva = hva;
+	part->ram[i].bytes = bytes;
+	if (i == count)
+		part->ram_count = count + 1;
+}
+
+static void forget_ram(struct partition *part, gpa_t gpa)
+{
+	for (unsigned int i = 0; i < part->ram_count; i++)
+		if (part->ram[i].gpa == gpa)
+			part->ram[i].bytes = 0;
+}
+
 int partition_map_gpa(struct partition *part, gpa_t gpa, uint64_t bytes, void *hva,
 		      unsigned int access)
 {
+	int r;
+
 	if (!range_valid(gpa, bytes) || !hva || !IS_ALIGNED((uintptr_t)hva, PAGE_BYTES))
 		return -EINVAL;
 	if (!(access & MAP_GPA_READ) || (access & ~MAP_GPA_ALL))
 		return -EINVAL;
-	return part->ops->map_gpa(part, gpa, bytes, hva, access);
+	r = part->ops->map_gpa(part, gpa, bytes, hva, access);
+	if (!r && (access & MAP_GPA_WRITE))
+		remember_ram(part, gpa, bytes, hva);
+	return r;
 }
 
 int partition_unmap_gpa(struct partition *part, gpa_t gpa, uint64_t bytes)
 {
 	if (!range_valid(gpa, bytes))
 		return -EINVAL;
+	forget_ram(part, gpa);
 	return part->ops->unmap_gpa(part, gpa, bytes);
 }
 
@@ -207,6 +239,65 @@ void partition_memory_written(struct partition *part, gpa_t gpa, uint64_t bytes)
 {
 	if (part->ops->memory_written && bytes && gpa + bytes > gpa)
 		part->ops->memory_written(part, gpa, bytes);
+}
+
+int partition_flush_tlb(struct partition *part, struct vp *caller, uint64_t vp_mask)
+{
+	if (!part->ops->flush_tlb)
+		return -ENOTSUP;
+	return part->ops->flush_tlb(part, caller, vp_mask);
+}
+
+bool partition_can_flush_tlb(const struct partition *part)
+{
+	return part->ops->flush_tlb;
+}
+
+/* --- guest memory for devices --- */
+
+void partition_set_memory(struct partition *part, const struct guest_memory *memory)
+{
+	part->memory = memory;
+}
+
+void *partition_ram_hva(struct partition *part, gpa_t gpa, uint64_t bytes)
+{
+	unsigned int count = part->ram_count;
+
+	for (unsigned int i = 0; i < count; i++) {
+		const struct partition_ram *ram = &part->ram[i];
+		uint64_t offset = gpa - ram->gpa; /* wraps below it, to beyond any length */
+
+		if (offset < ram->bytes && bytes && bytes <= ram->bytes - offset)
+			return ram->hva + offset;
+	}
+	return NULL;
+}
+
+uint64_t partition_ram_offset(const struct partition *part, const void *hva)
+{
+	return (const uint8_t *)hva - part->memory->base;
+}
+
+int partition_read(struct partition *part, gpa_t gpa, void *bytes, uint64_t count)
+{
+	const void *hva = partition_ram_hva(part, gpa, count);
+
+	if (!hva)
+		return count ? -EFAULT : 0;
+	memcpy(bytes, hva, count);
+	return 0;
+}
+
+int partition_write(struct partition *part, gpa_t gpa, const void *bytes, uint64_t count)
+{
+	void *hva = partition_ram_hva(part, gpa, count);
+
+	if (!hva)
+		return count ? -EFAULT : 0;
+	memcpy(hva, bytes, count);
+	partition_memory_written(part, gpa, count);
+	return 0;
 }
 
 int partition_get_dirty(struct partition *part, gpa_t gpa, uint64_t bytes, uint64_t *bitmap)

@@ -16,6 +16,8 @@
 #ifndef PARTITION_PARTITION_H
 #define PARTITION_PARTITION_H
 
+#include <stdatomic.h>
+
 #include "base.h"
 #include "vp_state.h"
 
@@ -200,6 +202,8 @@ struct partition_ops {
 	int (*get_dirty)(struct partition *part, gpa_t gpa, uint64_t bytes, uint64_t *bitmap);
 	/* NULL: host writes need no announcement. */
 	void (*memory_written)(struct partition *part, gpa_t gpa, uint64_t bytes);
+	/* NULL: the guest must flush its processors' TLBs by itself. */
+	int (*flush_tlb)(struct partition *part, struct vp *caller, uint64_t vp_mask);
 	/* NULL: no statistics. */
 	size_t (*get_stats)(struct partition *part, struct partition_stat *stats, size_t max);
 };
@@ -208,6 +212,13 @@ struct partition_ops {
 struct partition {
 	const struct engine *engine;
 	const struct partition_ops *ops;
+	const struct guest_memory *memory; /* partition_set_memory() */
+	struct partition_ram {
+		gpa_t gpa;
+		uint64_t bytes;
+		uint8_t *hva;
+	} ram[PARTITION_MAX_SLOTS]; /* the writable mappings */
+	atomic_uint ram_count;
 	struct vp *vps[PARTITION_MAX_VPS];
 	unsigned int vp_count;
 	uint16_t hypercall_port;
@@ -309,6 +320,36 @@ int partition_get_dirty(struct partition *part, gpa_t gpa, uint64_t bytes, uint6
  * inside vp_run(). Cheap for memory that was never executed.
  */
 void partition_memory_written(struct partition *part, gpa_t gpa, uint64_t bytes);
+
+/*
+ * partition_flush_tlb() - drop every translation of the VPs in @vp_mask, synchronously
+ * @caller: the VP on whose thread this is called, between its exits
+ * After the return no VP of the mask uses a translation made before the call, where it runs.
+ * Returns: 0; -ENOTSUP when the engine cannot (see partition_can_flush_tlb()).
+ */
+int partition_flush_tlb(struct partition *part, struct vp *caller, uint64_t vp_mask);
+bool partition_can_flush_tlb(const struct partition *part);
+
+/* --- guest memory for devices; any thread --- */
+
+/* partition_set_memory() - which guest_memory the RAM mappings are made from; before the first map. */
+void partition_set_memory(struct partition *part, const struct guest_memory *memory);
+
+/*
+ * partition_ram_hva() - host address of guest RAM [@gpa, @gpa + @bytes), @bytes > 0
+ * Returns NULL unless the whole range lies within one writable mapping. Valid until that is
+ * unmapped. The guest may change what is there at any time: copy once, check, then use; and
+ * partition_memory_written() after writing where code may have been.
+ */
+void *partition_ram_hva(struct partition *part, gpa_t gpa, uint64_t bytes);
+
+/* Bounded copies across pages; nothing is copied on failure. write() announces what it wrote.
+ * Returns: 0; -EFAULT when not all of the range is RAM. */
+int partition_read(struct partition *part, gpa_t gpa, void *bytes, uint64_t count);
+int partition_write(struct partition *part, gpa_t gpa, const void *bytes, uint64_t count);
+
+/* partition_ram_offset() - where @hva (of partition_ram_hva()) lies in guest_memory.fd, for mmap(2) */
+uint64_t partition_ram_offset(const struct partition *part, const void *hva);
 
 /* Code for the hypercall page: `out imm8, al; ret`; returns its length (0 without a port). */
 size_t partition_write_hypercall_code(const struct partition *part, uint8_t code[32]);

@@ -13,6 +13,7 @@ enum vm_blame {
 	BLAME_COMMAND_LINE,
 	BLAME_MEMORY,
 	BLAME_DEBUG_EXIT,
+	BLAME_DRIVE,
 	BLAME_ENGINE, /* or the host below it */
 	BLAME_HOST    /* a resource ran out */
 };

@@ -13,6 +13,18 @@
 
 struct vm;
 
+/* Where a drive is attached, and what is in it. */
+enum vm_bus { VM_BUS_SCSI, VM_BUS_IDE };
+#define VM_SCSI_CONTROLLERS 4
+#define VM_SCSI_LUNS	    64
+struct vm_drive {
+	enum vm_bus bus;
+	unsigned int controller; /* SCSI: 0..3; IDE: channel 0..1 */
+	unsigned int lun;	 /* SCSI: 0..63; IDE: device 0..1 */
+	bool dvd, read_only;
+	const char *path; /* NULL: an empty DVD drive */
+};
+
 /* Everything is borrowed until vm_free(). */
 struct vm_config {
 	const struct engine *engine;
@@ -27,6 +39,12 @@ struct vm_config {
 	bool has_debug_exit;
 	uint16_t debug_exit_port;
 	unsigned int trace; /* PARTITION_TRACE_* */
+	bool hyper_v; /* show the guest a Hyper-V hypervisor with VMBus; else no hypervisor interface */
+	const struct vm_drive *drives; /* attached at each boot; opened by vm_run() */
+	size_t drive_count;
+	/* The guest's own report of its crash (crash MSRs); on the loop's thread. May be NULL. */
+	void (*guest_crashed)(void *ctx, const char *report);
+	void *guest_crashed_ctx;
 	struct uart_backend serial;
 	/*
 	 * Called on the loop's thread when the VPs have stopped for good or for a reboot: what the
@@ -70,6 +88,47 @@ int vm_run(struct vm *vm, struct vm_result *ret_result, struct vm_error *ret_err
 
 /* vm_stop() - end the run soon (VM_STOPPED). Any thread. */
 void vm_stop(struct vm *vm);
+
+/* --- the running machine, for the control socket; on the loop's thread --- */
+
+enum vm_state { VM_STATE_STARTING, VM_STATE_RUNNING, VM_STATE_WAITING_FOR_SPACE, VM_STATE_ENDING };
+
+struct vm_status {
+	enum vm_state state;
+	char why[320];	      /* of VM_STATE_WAITING_FOR_SPACE: which file */
+	uint64_t uptime_ns;   /* of this boot */
+	unsigned int boots;   /* 1 at the first */
+	unsigned int vp_count;
+	uint64_t memory_bytes;
+	const char *engine;
+	uint64_t guest_os_id; /* 0: none said so */
+	uint32_t vmbus_version; /* 0: not connected */
+	char crash[320];      /* the guest's last crash report; "" if none */
+};
+void vm_get_status(struct vm *vm, struct vm_status *ret_status);
+
+/* The integration services of this boot; NULL without any. Changes at a reboot: ask each time. */
+struct ic *vm_ic(struct vm *vm);
+
+/* vm_drives() - what is attached now, at most @max; returns how many. Paths live until detached. */
+size_t vm_drives(struct vm *vm, struct vm_drive *drives, size_t max);
+/*
+ * vm_attach_drive() - open the image, attach it, and keep it over reboots
+ * Returns: 0; -EEXIST place taken; -ENOTSUP no Hyper-V interface; disk_open()'s errors. *ret_error says why.
+ */
+int vm_attach_drive(struct vm *vm, const struct vm_drive *drive, struct vm_error *ret_error);
+/*
+ * vm_detach_drive() - take it away; the image is closed before @done is called
+ * Returns: 0; -ENOENT nothing there; -EBUSY it is being detached already.
+ */
+int vm_detach_drive(struct vm *vm, enum vm_bus bus, unsigned int controller, unsigned int lun,
+		    void (*done)(void *ctx), void *ctx);
+/* vm_change_medium() - another (or NULL: no) ISO in a DVD drive. */
+int vm_change_medium(struct vm *vm, enum vm_bus bus, unsigned int controller, unsigned int lun,
+		     const char *path, struct vm_error *ret_error);
+/* vm_press_power_button() - the ACPI power button; vm_reset(): at once, as a reset button. */
+void vm_press_power_button(struct vm *vm);
+void vm_reset(struct vm *vm);
 
 /* Input for the serial port; the bytes taken. On the loop's thread. */
 size_t vm_serial_input(struct vm *vm, const uint8_t *bytes, size_t n);
