@@ -1,5 +1,5 @@
 /*
- * loop.c - epoll, one eventfd to stop it and one timerfd for all timers
+ * loop.c - epoll, one eventfd to stop it, one for posted work and one timerfd for all timers
  *
  * Invariants:
  *   1. epoll_wait() hands out one event at a time, so a callback may remove any source, its own
@@ -9,6 +9,9 @@
  *   3. A timer is disarmed before its callback runs, and the callback runs without timer_lock:
  *      a timer cancelled by another thread at that moment may still call back once. Devices check
  *      their own deadline under their own lock.
+ *   4. Posted work stands in one list under work_lock, which is held only to link and unlink. The
+ *      eventfd is readable while the list is not empty; only the post that finds the list empty
+ *      writes it.
  */
 #include "loop.h"
 
@@ -38,9 +41,12 @@ struct loop_timer {
 };
 
 struct loop {
-	int epoll_fd, stop_fd, timer_fd;
-	struct loop_source *stop_source, *timer_source;
+	int epoll_fd, stop_fd, timer_fd, work_fd;
+	struct loop_source *stop_source, *timer_source, *work_source;
 	atomic_bool stopped;
+	pthread_mutex_t work_lock;
+	struct loop_work *work, **work_end;
+	size_t work_count;
 	pthread_mutex_t timer_lock;
 	struct loop_timer *timers;
 };
@@ -198,6 +204,98 @@ static void timer_fd_ready(void *ctx, uint32_t events)
 		due->expired(due->ctx);
 }
 
+/* --- posted work --- */
+
+static void wake(int fd)
+{
+	uint64_t one = 1;
+
+	if (write(fd, &one, sizeof(one)) < 0) {
+		/* EAGAIN: the counter is full, so the loop wakes anyway. */
+	}
+}
+
+void loop_post(struct loop *loop, struct loop_work *work)
+{
+	bool was_empty;
+
+	pthread_mutex_lock(&loop->work_lock);
+	was_empty = !loop->work;
+	if (!work->queued) {
+		work->queued = true;
+		work->next = NULL;
+		*loop->work_end = work;
+		loop->work_end = &work->next;
+		loop->work_count++;
+	}
+	pthread_mutex_unlock(&loop->work_lock);
+	if (was_empty)
+		wake(loop->work_fd);
+}
+
+/* Called with work_lock held. */
+static void unlink_work(struct loop *loop, struct loop_work **link)
+{
+	struct loop_work *work = *link;
+
+	*link = work->next;
+	if (!work->next)
+		loop->work_end = link;
+	loop->work_count--;
+	work->queued = false;
+}
+
+void loop_work_cancel(struct loop *loop, struct loop_work *work)
+{
+	struct loop_work **link;
+
+	pthread_mutex_lock(&loop->work_lock);
+	for (link = &loop->work; *link && *link != work; link = &(*link)->next)
+		;
+	if (*link)
+		unlink_work(loop, link);
+	pthread_mutex_unlock(&loop->work_lock);
+}
+
+static struct loop_work *take_work(struct loop *loop)
+{
+	struct loop_work *work;
+
+	pthread_mutex_lock(&loop->work_lock);
+	work = loop->work;
+	if (work)
+		unlink_work(loop, &loop->work);
+	pthread_mutex_unlock(&loop->work_lock);
+	return work;
+}
+
+static size_t queued_work(struct loop *loop)
+{
+	size_t count;
+
+	pthread_mutex_lock(&loop->work_lock);
+	count = loop->work_count;
+	pthread_mutex_unlock(&loop->work_lock);
+	return count;
+}
+
+/* What is queued at the start, so that work which posts itself again cannot starve the sources. */
+static void work_fd_ready(void *ctx, uint32_t events)
+{
+	struct loop *loop = ctx;
+	struct loop_work *work;
+
+	drain(loop->work_fd);
+	for (size_t left = queued_work(loop); left && !loop->stopped; left--) {
+		work = take_work(loop);
+		if (!work)
+			break;
+		work->run(work);
+	}
+	if (queued_work(loop))
+		wake(loop->work_fd);
+}
+
 /* --- the loop --- */
 
 static void stop_fd_ready(void *ctx, uint32_t events)
@@ -209,12 +307,8 @@ static void stop_fd_ready(void *ctx, uint32_t events)
 
 void loop_stop(struct loop *loop)
 {
-	uint64_t one = 1;
-
 	loop->stopped = true;
-	if (write(loop->stop_fd, &one, sizeof(one)) < 0) {
-		/* EAGAIN: the counter is full, so the loop wakes anyway. */
-	}
+	wake(loop->stop_fd);
 }
 
 int loop_run(struct loop *loop)
@@ -242,13 +336,16 @@ static int open_descriptors(struct loop *loop)
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	loop->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	loop->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	if (loop->epoll_fd < 0 || loop->stop_fd < 0 || loop->timer_fd < 0)
+	loop->work_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (loop->epoll_fd < 0 || loop->stop_fd < 0 || loop->timer_fd < 0 || loop->work_fd < 0)
 		return -errno;
 	r = loop_add_fd(loop, loop->stop_fd, EPOLLIN, stop_fd_ready, loop, &loop->stop_source);
 	if (r < 0)
 		return r;
-	return loop_add_fd(loop, loop->timer_fd, EPOLLIN, timer_fd_ready, loop,
-			   &loop->timer_source);
+	r = loop_add_fd(loop, loop->timer_fd, EPOLLIN, timer_fd_ready, loop, &loop->timer_source);
+	if (r < 0)
+		return r;
+	return loop_add_fd(loop, loop->work_fd, EPOLLIN, work_fd_ready, loop, &loop->work_source);
 }
 
 int loop_new(struct loop **ret_loop)
@@ -259,6 +356,8 @@ int loop_new(struct loop **ret_loop)
 	if (!loop)
 		return -ENOMEM;
 	pthread_mutex_init(&loop->timer_lock, NULL);
+	pthread_mutex_init(&loop->work_lock, NULL);
+	loop->work_end = &loop->work;
 	r = open_descriptors(loop);
 	if (r < 0) {
 		loop_free(loop);
@@ -275,12 +374,16 @@ void loop_free(struct loop *loop)
 	assert(!loop->timers);
 	loop_source_remove(loop->stop_source);
 	loop_source_remove(loop->timer_source);
+	loop_source_remove(loop->work_source);
+	if (loop->work_fd >= 0)
+		close(loop->work_fd);
 	if (loop->timer_fd >= 0)
 		close(loop->timer_fd);
 	if (loop->stop_fd >= 0)
 		close(loop->stop_fd);
 	if (loop->epoll_fd >= 0)
 		close(loop->epoll_fd);
+	pthread_mutex_destroy(&loop->work_lock);
 	pthread_mutex_destroy(&loop->timer_lock);
 	free(loop);
 }
