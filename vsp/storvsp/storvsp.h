@@ -17,6 +17,7 @@ enum storvsp_kind { STORVSP_SCSI, STORVSP_IDE };
 
 struct storvsp_config {
 	struct vmbus *bus;
+	struct loop *loop;	   /* the bus' own, the main loop: where this header's calls and callbacks are */
 	enum storvsp_kind kind;
 	unsigned int number;	   /* SCSI: controller 0..3; IDE: 2 * channel + device */
 	struct guid instance;	   /* SCSI only; IDE's is derived from number */
