@@ -2,7 +2,7 @@
  * vmbus.h - VMBus: the connection with the guest's bus driver, channels, rings
  *
  * A provider (VSP) offers channels; the guest opens them; packets go through two rings in guest
- * memory. Facts: wire/vmbus.h and the TLFS' SynIC.
+ * memory. Facts: wire/vmbus_protocol.h and the TLFS' SynIC.
  *
  * Threads: each channel belongs to the loop its offer names; its ops are called there, and there
  * only its packets are read and written. Offering and rescinding is done on the bus' own loop,
@@ -22,6 +22,7 @@
 #include "hv.h"
 #include "loop.h"
 #include "partition.h"
+#include "vmbus_protocol.h"
 
 struct vmbus;
 struct vmbus_channel;
@@ -46,7 +47,7 @@ struct vmbus_channel_ops {
 
 struct vmbus_offer {
 	struct guid class, instance;
-	uint16_t flags;	      /* VMBUS_OFFER_* of wire/vmbus.h */
+	uint16_t flags;	      /* VMBUS_OFFER_* of wire/vmbus_protocol.h */
 	uint16_t mmio_megabytes;
 	uint8_t user_data[120];
 	const struct vmbus_channel_ops *ops;
