@@ -18,6 +18,8 @@
 
 #include "serial.h"
 
+#define HANG_MS 120000 /* longer, and it will never come */
+
 struct fixture {
 	struct loop *loop;
 	struct serial *serial;
@@ -169,7 +171,7 @@ static void a_slow_reader_loses_nothing(void **state)
 		if (taken < n && !started)
 			started = !pthread_create(&thread, NULL, read_slowly, &reader);
 		if (taken < n)
-			fixture_run(f, 5000); /* until output_ready */
+			fixture_run(f, HANG_MS); /* until output_ready */
 	}
 	serial_drain(f->serial);
 	assert_true(f->rooms > 0);
@@ -219,7 +221,7 @@ static void a_reader_that_went_away_is_reported(void **state)
 	fixture_open(f, "stdio");
 	f->backend.write(f->backend.ctx, (const uint8_t *)"x", 1);
 	while (!f->failed && !f->timed_out)
-		fixture_run(f, 2000);
+		fixture_run(f, HANG_MS);
 	assert_int_equal(f->failed, -EPIPE);
 	fixture_free(f);
 	close(out[1]);
@@ -235,7 +237,7 @@ static void check_input(int in, size_t takes)
 	f->stop_at = 20000;
 	fixture_open(f, "stdio");
 	while (f->guest_count < 20000 && !f->timed_out)
-		fixture_run(f, 3000);
+		fixture_run(f, HANG_MS);
 	assert_int_equal(f->guest_count, 20000);
 	for (size_t i = 0; i < f->guest_count; i++)
 		assert_int_equal(f->guest[i], i % 253);
@@ -286,7 +288,7 @@ static void a_closed_pipe_waits_until_the_guest_has_room(void **state)
 	f->stop_at = sizeof(bytes);
 	f->backend.input_room(f->backend.ctx);
 	while (f->guest_count < sizeof(bytes) && !f->timed_out)
-		fixture_run(f, 3000);
+		fixture_run(f, HANG_MS);
 	assert_int_equal(f->guest_count, sizeof(bytes));
 	fixture_free(f);
 	close(ends[0]);
@@ -331,7 +333,7 @@ static void a_terminal_is_raw_and_restored_and_quits_though_the_guest_reads_noth
 	assert_int_equal(write(master, "\x1d", 1), 1);
 	fixture_run(f, 20);
 	assert_int_equal(write(master, "q", 1), 1);
-	fixture_run(f, 2000);
+	fixture_run(f, HANG_MS);
 	assert_int_equal(f->quits, 1);
 	fixture_free(f);
 	assert_false(is_raw(slave));
@@ -354,7 +356,7 @@ static void a_pty_swallows_output_until_somebody_opens_it(void **state)
 
 		sent += taken;
 		if (taken < sizeof(bytes))
-			fixture_run(f, 5000);
+			fixture_run(f, HANG_MS);
 	}
 	assert_false(f->timed_out);
 	serial_drain(f->serial);
@@ -365,7 +367,7 @@ static void a_pty_swallows_output_until_somebody_opens_it(void **state)
 	assert_string_equal(heard, "hello");
 	assert_int_equal(write(fd, "abc", 3), 3);
 	f->stop_at = 3;
-	fixture_run(f, 2000);
+	fixture_run(f, HANG_MS);
 	assert_memory_equal(f->guest, "abc", 3);
 	close(fd);
 	fixture_free(f);
