@@ -21,7 +21,7 @@
 
 #define ENOUGH_FOR_COVERAGE 150000
 #define MAX_REPORTS	    40
-#define STUCK_SECONDS	    20
+#define STUCK_SECONDS	    120
 
 static struct test_case current;
 static struct machine_state native, engine;

@@ -24,7 +24,7 @@
 
 #define RUNS_PER_PARTITION 100
 #define RUN_NS		   2000000
-#define STUCK_NS	   10000000000
+#define STUCK_NS	   120000000000
 #define MAX_EXITS	   200
 #define IDT		   0x20000 /* guest physical: tables that code may reach for */
 #define SOUP_BYTES	   (256 * KIB)
