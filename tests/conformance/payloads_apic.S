@@ -119,7 +119,7 @@ PAYLOAD tsc_deadline
 	rdtsc
 	shl $32, %rdx
 	or %rdx, %rax
-	add $500000000, %rax	/* long enough to read it back on a slow machine */
+	add $500000000, %rax	/* long enough to read it back, mostly */
 	mov %rax, %r8
 	mov %rax, %rdx
 	shr $32, %rdx
@@ -131,7 +131,14 @@ PAYLOAD tsc_deadline
 	xor %ebx, %ebx
 	cmp %rax, %r8
 	sete %bl
-	REPORT_VALUE %ebx	/* reads back while armed */
+	test %rax, %rax
+	jnz 1f
+	rdtsc			/* 0 is right if it has passed meanwhile */
+	shl $32, %rdx
+	or %rdx, %rax
+	cmp %r8, %rax
+	setae %bl
+1:	REPORT_VALUE %ebx	/* reads back while armed */
 	sti
 	hlt
 	cli

@@ -456,6 +456,7 @@ static void *runner_main(void *arg)
 	do {
 		runner->ok = rig_run(runner->rig, runner->index);
 	} while (runner->ok && exit->reason == VP_EXIT_CANCELLED);
+	runner->ended = true;
 	return NULL;
 }
 
@@ -483,7 +484,9 @@ static bool is_asleep(int tid)
 
 void runner_wait_asleep(struct runner *runner)
 {
-	for (unsigned int tries = 0, asleep = 0; tries < 400 && asleep < 4; tries++) {
+	unsigned int asleep = 0;
+
+	while (asleep < 4 && !runner->ended) {
 		usleep(5000);
 		asleep = runner->tid && is_asleep(runner->tid) ? asleep + 1 : 0;
 	}

@@ -90,10 +90,11 @@ struct runner {
 	unsigned int index;
 	pthread_t thread;
 	_Atomic int tid;
+	_Atomic bool ended;
 	bool ok;
 };
 bool runner_start(struct runner *runner, struct rig *rig, unsigned int index);
-/* Wait until its thread sleeps in the kernel, as one does whose VP sits in a HLT; two seconds at most. */
+/* Wait until its thread has ended or sleeps in the kernel, as one does whose VP sits in a HLT. */
 void runner_wait_asleep(struct runner *runner);
 bool runner_join(struct runner *runner);
 
