@@ -12,6 +12,8 @@ import sys
 import termios
 import time
 
+HANG_SECONDS = 600  # for what never ends; no test judges how long anything takes
+
 
 class Failure(Exception):
     """What was wrong, for a person to read."""
@@ -53,7 +55,7 @@ class Finished:
                 f"stderr ends:\n{excerpt(self.errors)}")
 
 
-def run(command, timeout=60, stdin=b""):
+def run(command, timeout=HANG_SECONDS, stdin=b""):
     """Run to its end with pipes for all three streams; a time-out is a Failure."""
     try:
         done = subprocess.run(command, input=stdin, timeout=timeout, capture_output=True)
@@ -100,16 +102,19 @@ class Terminal:
         return self.seen.decode(errors="replace").replace("\r\n", "\n")
 
     def _read_some(self, seconds):
+        """Return whether anything was there to read."""
         ready, _, _ = select.select([self.master], [], [], seconds)
         if ready:
             self.seen += os.read(self.master, 65536)
+        return bool(ready)
 
-    def wait_for(self, words, timeout=60):
-        end = time.monotonic() + timeout
+    def wait_for(self, words):
+        end = time.monotonic() + HANG_SECONDS
         while words not in self.text():
-            check(self.process.poll() is None and time.monotonic() < end,
+            ended = self.process.poll() is not None
+            came = self._read_some(0.1)
+            check((came or not ended) and time.monotonic() < end,
                   f"'{words}' never came; the terminal shows:\n{excerpt(self.text())}")
-            self._read_some(0.1)
 
     def type(self, keys):
         os.write(self.master, keys)
@@ -120,14 +125,15 @@ class Terminal:
     def is_raw(self):
         return not termios.tcgetattr(self.slave)[3] & (termios.ICANON | termios.ECHO)
 
-    def wait_end(self, timeout=10):
+    def wait_end(self):
         """Read on until the program ends; return its status as subprocess gives it."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + HANG_SECONDS
         while self.process.poll() is None:
-            check(time.monotonic() < end,
-                  f"still running after {timeout} s; the terminal shows:\n{excerpt(self.text())}")
+            check(time.monotonic() < end, f"still running after {HANG_SECONDS} s; "
+                  f"the terminal shows:\n{excerpt(self.text())}")
             self._read_some(0.05)
-        self._read_some(0)
+        while self._read_some(0):
+            pass
         return self.process.returncode
 
     def expect_restored(self):

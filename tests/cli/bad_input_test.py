@@ -110,8 +110,7 @@ def expand(word, folder):
 
 def run_case(case, folder):
     words, statuses, pattern = case
-    finished = run([argument("mullion"), "run"] + [expand(word, folder) for word in words],
-                   timeout=20)
+    finished = run([argument("mullion"), "run"] + [expand(word, folder) for word in words])
     expect_status(finished, statuses)
     check(finished.output == "", f"stdout is not empty:\n{finished.output}")
     lines = finished.errors.splitlines()

@@ -8,7 +8,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from harness import Terminal, argument, check, report
+from harness import HANG_SECONDS, Terminal, argument, check, report
 
 QUIT = b"\x1dq"
 
@@ -19,7 +19,7 @@ def start(payload, *more):
 
 
 def wait_raw(terminal):
-    end = time.monotonic() + 10
+    end = time.monotonic() + HANG_SECONDS
     while not terminal.is_raw():
         check(time.monotonic() < end, "the terminal never became raw")
         time.sleep(0.02)
@@ -59,13 +59,13 @@ def keys_reach_the_guest():
 
 def guest_end_restores():
     with start("hello") as terminal:
-        terminal.wait_end(timeout=30)
+        terminal.wait_end()
         terminal.expect_restored()
 
 
 def crash_restores():
     with start("triple_fault") as terminal:
-        check(terminal.wait_end(timeout=30) == 9, "a triple fault must end with 9")
+        check(terminal.wait_end() == 9, "a triple fault must end with 9")
         terminal.expect_restored()
 
 

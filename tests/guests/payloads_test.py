@@ -55,7 +55,7 @@ def run_case(case):
         module.write(MODULE)
         module.flush()
         arguments = [module.name if word == "@module" else word for word in arguments]
-        finished = run(command_for(payload, arguments), timeout=30, stdin=stdin)
+        finished = run(command_for(payload, arguments), stdin=stdin)
     expect_status(finished, status)
     for pattern in in_output:
         expect_match(pattern, finished.output, "stdout")
@@ -65,14 +65,14 @@ def run_case(case):
 
 def reboots_until_told_to_stop(_):
     with Terminal(command_for("reset", [])) as terminal:
-        terminal.wait_for("resetting\nresetting\nresetting", timeout=30)
+        terminal.wait_for("resetting\nresetting\nresetting")
         terminal.type(b"\x1dq")
         terminal.wait_end()
 
 
 def traces_exceptions(_):
     """What leads to the triple fault, in its order: no interrupt table takes any of these."""
-    finished = run(command_for("triple_fault", ["--trace", "exceptions"]), timeout=30)
+    finished = run(command_for("triple_fault", ["--trace", "exceptions"]))
     expect_status(finished, CRASHED)
     lines = [line for line in finished.errors.splitlines() if line.startswith("vp 0: exception")]
     wanted = [r"6 \(#UD\), rip", r"13 \(#GP\), error 0x33, rip", r"8 \(#DF\), error 0, rip"]

@@ -18,7 +18,7 @@ def run_case(word):
     finished = run([argument("mullion"), "run", "--accel", argument("accel"), "--kernel", kernel,
                     "--initrd", argument("initrd"), "--append", "console=ttyS0 quiet panic=-1",
                     "--cpus", "2", "--no-reboot"],
-                   timeout=120, stdin=f"echo hello-$((40+2))\n{word}\n".encode())
+                   stdin=f"echo hello-$((40+2))\n{word}\n".encode())
     expect_status(finished, 0)
     expect_match("hello-42", finished.output, "the shell's answer")
 
