@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define PAGE	      4096
+#define HANG_NS	      60000000000ull /* no processor is kept from us for so long */
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 static sigjmp_buf resume_at;
@@ -172,7 +173,7 @@ static void on_tick(int number)
 static bool vector_registers_survive_signals_and_switches(void)
 {
 	__m128d step = _mm_set_pd(1.0, 0.5), sum[6];
-	uint64_t end = now_ns() + 300000000ull;
+	uint64_t start = now_ns();
 	struct timespec period = {.tv_nsec = 2000000};
 	struct itimerspec every = {period, period};
 	timer_t timer;
@@ -182,7 +183,8 @@ static bool vector_registers_survive_signals_and_switches(void)
 	if (timer_create(CLOCK_MONOTONIC, NULL, &timer) != 0 ||
 	    timer_settime(timer, 0, &every, NULL) != 0)
 		return false;
-	while (now_ns() < end && right) {
+	while (right && (now_ns() - start < 300000000ull || ticks < 5) &&
+	       now_ns() - start < HANG_NS) {
 		for (int k = 0; k < 6; k++)
 			sum[k] = _mm_set1_pd(k);
 		for (int i = 0; i < 2000; i++)
@@ -209,7 +211,7 @@ static bool a_tenth_of_a_second_sleeps_that_long(void)
 
 	nanosleep(&tenth, NULL);
 	slept = now_ns() - before;
-	return slept >= 100000000ull && slept < 1500000000ull;
+	return slept >= 100000000ull && slept < HANG_NS;
 }
 
 static bool the_monotonic_clock_never_goes_back(void)
