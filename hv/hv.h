@@ -8,7 +8,9 @@
  *
  * Threads: calls that name a VP "on its thread" come from that VP's thread, between its exits; the
  * others from any thread. Shared state is guarded by services.lock(); callbacks marked [L] are
- * made with that lock held and must not call back into hv.
+ * made with that lock held and must not call back into hv, except for hv_reference_time().
+ * Callbacks without the mark are made without the lock, except guest_tsc() and ram(), which come
+ * either way and must not wait for anything.
  */
 #ifndef HV_HV_H
 #define HV_HV_H
@@ -83,7 +85,10 @@ struct hv_config {
 	struct hv_services services; /* copied */
 };
 
-/* hv_new() - Returns 0; -EINVAL (vp_count, tsc_hz); -ENOMEM. */
+/*
+ * hv_new() - Returns 0; -EINVAL (vp_count; tsc_hz not above 10 MHz); -ENOMEM.
+ * Calls services.guest_tsc(), no other.
+ */
 int hv_new(const struct hv_config *config, struct hv **ret_hv);
 void hv_free(struct hv *hv);
 
@@ -117,25 +122,32 @@ bool hv_is_hypercall_page(const struct hv *hv, gpa_t gpa);
 
 /*
  * hv_post_message() - put a message (type > 0, at most 240 bytes) into slot @sint of @vp and raise
- * Returns: 0; -EAGAIN the slot is taken, or SynIC or page are off: synic_ready() will be called.
+ * Returns: 0; -EAGAIN the slot is taken, or SynIC or page are off: synic_ready() will be called;
+ * -EINVAL an argument is out of range, no such VP included.
  */
 int hv_post_message(struct hv *hv, unsigned int vp, unsigned int sint, uint32_t type,
 		    const void *payload, uint32_t bytes);
 
 /*
  * hv_signal_flag() - set event flag @flag (0..2047) of @sint on @vp; interrupts if it was clear
- * Returns: 0; -EAGAIN SynIC or page off or the SINT masked: synic_ready() will be called.
+ * Returns: 0; -EAGAIN SynIC or page off or the SINT masked: synic_ready() will be called; -EINVAL.
  */
 int hv_signal_flag(struct hv *hv, unsigned int vp, unsigned int sint, unsigned int flag);
 
 /* A timer armed by services.arm_timer() came due. Any thread. */
 void hv_timer_expired(struct hv *hv, unsigned int vp, unsigned int timer);
 
-/* Reference time, 100 ns units since creation; continues from what hv_set_reference_time() said. */
+/*
+ * Reference time, 100 ns units since creation; continues from what hv_set_reference_time() said,
+ * which is also to be called when the guest's TSC has jumped. Any thread; reading takes no lock.
+ */
 uint64_t hv_reference_time(struct hv *hv);
 void hv_set_reference_time(struct hv *hv, uint64_t now_100ns);
 
-/* Power-on state of everything; while no VP runs. */
+/*
+ * Power-on state of everything; while no VP runs. The reference time starts again at 0, from the
+ * TSC that guest_tsc() then tells: reset the VPs before.
+ */
 void hv_reset(struct hv *hv);
 
 /* What status shows: the guest's OS id, 0 before it introduced itself. */
