@@ -50,6 +50,7 @@ int partition_new(const struct engine *engine, const struct partition_config *co
 	part->ops = engine->ops;
 	part->vp_count = config->vp_count;
 	part->hypercall_port = config->hypercall_port;
+	part->signal_port = config->signal_port;
 	*ret_part = part;
 	return 0;
 }
@@ -175,6 +176,16 @@ int vp_set_regs(struct vp *vp, const struct vp_regs *regs)
 int vp_get_state(struct vp *vp, struct vp_state *ret_state)
 {
 	return vp->part->ops->vp_get_state(vp, ret_state);
+}
+
+int vp_get_mode(struct vp *vp, struct vp_mode *ret_mode)
+{
+	return vp->part->ops->vp_get_mode(vp, ret_mode);
+}
+
+int partition_get_clocks(struct partition *part, struct partition_clocks *ret_clocks)
+{
+	return part->ops->get_clocks(part, ret_clocks);
 }
 
 int vp_set_state(struct vp *vp, const struct vp_state *state)
@@ -309,14 +320,46 @@ int partition_get_dirty(struct partition *part, gpa_t gpa, uint64_t bytes, uint6
 	return part->ops->get_dirty(part, gpa, bytes, bitmap);
 }
 
-size_t partition_write_hypercall_code(const struct partition *part, uint8_t code[32])
+/* RCX: the call's control word, RDX: connection id and flag. Only RAX and the flags may change. */
+static size_t write_signal_code(uint16_t port, uint8_t *code)
 {
+	const uint8_t low = (uint8_t)port, high = (uint8_t)(port >> 8);
+	const uint8_t bytes[] = {
+		0x48, 0x81, 0xf9, 0x5d, 0x00, 0x01, 0x00, /* cmp rcx, HvCallSignalEvent | fast */
+		0x75, 0x15,				  /* jne slow */
+		0x48, 0x89, 0xd0,			  /* mov rax, rdx */
+		0x48, 0xc1, 0xe8, 0x20,			  /* shr rax, 32 */
+		0x75, 0x0c,				  /* jnz slow: it has a flag number */
+		0x89, 0xd0,				  /* mov eax, edx */
+		0x52,					  /* push rdx */
+		0x66, 0xba, low, high,			  /* mov dx, port */
+		0xef,					  /* out dx, eax */
+		0x5a,					  /* pop rdx */
+		0x31, 0xc0,				  /* xor eax, eax: HV_STATUS_SUCCESS */
+		0xc3,					  /* ret */
+	};
+
+	memcpy(code, bytes, sizeof(bytes));
+	return sizeof(bytes);
+}
+
+size_t partition_write_hypercall_code(const struct partition *part, bool long_mode,
+				      uint8_t code[PARTITION_HYPERCALL_CODE_BYTES],
+				      size_t *ret_out_at)
+{
+	static const uint8_t endbr64[] = {0xf3, 0x0f, 0x1e, 0xfa};
 	const uint8_t out_imm8_ret[] = {0xe6, (uint8_t)part->hypercall_port, 0xc3};
+	size_t bytes = sizeof(endbr64);
 
 	if (!part->hypercall_port)
 		return 0;
-	memcpy(code, out_imm8_ret, sizeof(out_imm8_ret));
-	return sizeof(out_imm8_ret);
+	memcpy(code, endbr64, sizeof(endbr64));
+	if (part->signal_port && long_mode)
+		bytes += write_signal_code(part->signal_port, code + bytes);
+	if (ret_out_at)
+		*ret_out_at = bytes;
+	memcpy(code + bytes, out_imm8_ret, sizeof(out_imm8_ret));
+	return bytes + sizeof(out_imm8_ret);
 }
 
 size_t partition_get_stats(struct partition *part, struct partition_stat *stats, size_t max)

@@ -79,6 +79,11 @@ struct partition_config {
 	 */
 	uint16_t hypercall_port;
 	/*
+	 * A doubleword written to this port by the code of the hypercall page is the fast
+	 * HvCallSignalEvent of that connection, to be bound as a doorbell; 0 = none.
+	 */
+	uint16_t signal_port;
+	/*
 	 * The 8259's INTA cycle: called on a VP thread when VP 0 accepts an ExtINT; returns the
 	 * vector, or -1 when there is no request any more. May take the caller's chipset lock.
 	 */
@@ -174,6 +179,20 @@ struct msi {
 	uint32_t data;
 };
 
+/* The little of a VP's state that deciding about a hypercall takes. */
+struct vp_mode {
+	uint8_t cpl;
+	bool protected_mode; /* CR0.PE */
+	bool long_mode;	     /* EFER.LMA */
+};
+
+/* The guest's clocks, which do not change while the partition lives. */
+struct partition_clocks {
+	uint64_t tsc_hz;
+	uint64_t apic_hz;    /* the local APIC timers', before the divider */
+	uint64_t tsc_offset; /* VP 0's TSC minus the host's, as long as the guest does not write it */
+};
+
 struct partition_stat {
 	const char *name;
 	uint64_t value;
@@ -202,6 +221,8 @@ struct partition_ops {
 	int (*get_dirty)(struct partition *part, gpa_t gpa, uint64_t bytes, uint64_t *bitmap);
 	/* NULL: host writes need no announcement. */
 	void (*memory_written)(struct partition *part, gpa_t gpa, uint64_t bytes);
+	int (*vp_get_mode)(struct vp *vp, struct vp_mode *ret_mode);
+	int (*get_clocks)(struct partition *part, struct partition_clocks *ret_clocks);
 	/* NULL: the guest must flush its processors' TLBs by itself. */
 	int (*flush_tlb)(struct partition *part, struct vp *caller, uint64_t vp_mask);
 	/* NULL: no statistics. */
@@ -221,7 +242,7 @@ struct partition {
 	atomic_uint ram_count;
 	struct vp *vps[PARTITION_MAX_VPS];
 	unsigned int vp_count;
-	uint16_t hypercall_port;
+	uint16_t hypercall_port, signal_port;
 	unsigned int trace; /* PARTITION_TRACE_* */
 };
 struct vp {
@@ -277,6 +298,10 @@ int vp_get_regs(struct vp *vp, struct vp_regs *ret_regs);
 int vp_set_regs(struct vp *vp, const struct vp_regs *regs);
 int vp_get_state(struct vp *vp, struct vp_state *ret_state);
 int vp_set_state(struct vp *vp, const struct vp_state *state);
+int vp_get_mode(struct vp *vp, struct vp_mode *ret_mode);
+
+/* partition_get_clocks() - VP 0's thread, before it runs first. */
+int partition_get_clocks(struct partition *part, struct partition_clocks *ret_clocks);
 
 /* Interrupts; any thread. */
 int partition_send_msi(struct partition *part, const struct msi *msi);
@@ -351,8 +376,18 @@ int partition_write(struct partition *part, gpa_t gpa, const void *bytes, uint64
 /* partition_ram_offset() - where @hva (of partition_ram_hva()) lies in guest_memory.fd, for mmap(2) */
 uint64_t partition_ram_offset(const struct partition *part, const void *hva);
 
-/* Code for the hypercall page: `out imm8, al; ret`; returns its length (0 without a port). */
-size_t partition_write_hypercall_code(const struct partition *part, uint8_t code[32]);
+/*
+ * partition_write_hypercall_code() - the code of the hypercall page, for a guest in long mode or not
+ * Without a signal port, or outside of long mode: `endbr64; out imm8, al; ret`; all registers are
+ * left alone. With one, long mode code first tells the fast HvCallSignalEvent (no flag) apart and
+ * rings the doorbell, result 0.
+ * @ret_out_at: offset of the `out imm8, al`; RIP is there or behind it at the exit. May be NULL.
+ * Returns its length; 0 without a hypercall port.
+ */
+#define PARTITION_HYPERCALL_CODE_BYTES 48
+size_t partition_write_hypercall_code(const struct partition *part, bool long_mode,
+				      uint8_t code[PARTITION_HYPERCALL_CODE_BYTES],
+				      size_t *ret_out_at);
 
 size_t partition_get_stats(struct partition *part, struct partition_stat *stats, size_t max);
 

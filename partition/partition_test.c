@@ -205,14 +205,68 @@ static void a_byte_to_the_hypercall_port_is_a_hypercall(void **state)
 static void the_hypercall_code_writes_a_byte_to_the_port_and_returns(void **state)
 {
 	struct partition *part = fixture(0xe5);
-	uint8_t code[32];
+	uint8_t code[PARTITION_HYPERCALL_CODE_BYTES];
+	size_t out_at;
 
-	assert_int_equal(partition_write_hypercall_code(part, code), 3);
-	assert_memory_equal(code, "\xe6\xe5\xc3", 3);
+	assert_int_equal(partition_write_hypercall_code(part, true, code, &out_at), 7);
+	assert_int_equal(out_at, 4);
+	assert_memory_equal(code, "\xf3\x0f\x1e\xfa\xe6\xe5\xc3", 7);
 	partition_free(part);
 	part = fixture(0);
-	assert_int_equal(partition_write_hypercall_code(part, code), 0);
+	assert_int_equal(partition_write_hypercall_code(part, true, code, NULL), 0);
 	partition_free(part);
+}
+
+/* Two mappings of RAM and one that the guest cannot write; 0xff: not RAM. */
+static void devices_see_ram_and_nothing_else(void **state)
+{
+	static const struct {
+		gpa_t gpa;
+		uint64_t bytes;
+		int offset; /* in the memory; -1: not RAM */
+	} rows[] = {
+		{0, 1, 0},
+		{0, 0x2000, 0},
+		{0x1fff, 1, 0x1fff},
+		{0, 0, -1},
+		{0x2000, 1, -1},
+		{0x1fff, 2, -1},
+		{0xffffffffffffffff, 2, -1},
+		{1, UINT64_MAX, -1},
+		{0x100000000, 0x1000, 0x2000},
+		{0x100000fff, 1, 0x2fff},
+		{0x100000fff, 2, -1},
+		{0x8000, 1, -1}, /* ROM */
+		{0x20000, 1, -1}, /* unmapped again */
+	};
+	struct partition *part = fixture(0);
+	struct guest_memory memory;
+	uint8_t byte = 7;
+
+	assert_int_equal(guest_memory_new(0x5000, &memory), 0);
+	partition_set_memory(part, &memory);
+	assert_int_equal(partition_map_gpa(part, 0, 0x2000, memory.base, 3), 0);
+	assert_int_equal(partition_map_gpa(part, 0x100000000, 0x1000, memory.base + 0x2000, 3), 0);
+	assert_int_equal(partition_map_gpa(part, 0x8000, 0x1000, memory.base + 0x3000, 1), 0);
+	assert_int_equal(partition_map_gpa(part, 0x20000, 0x1000, memory.base + 0x4000, 3), 0);
+	assert_int_equal(partition_unmap_gpa(part, 0x20000, 0x1000), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		uint8_t *hva = partition_ram_hva(part, rows[i].gpa, rows[i].bytes);
+
+		if (hva != (rows[i].offset < 0 ? NULL : memory.base + rows[i].offset))
+			fail_msg("row %zu", i);
+		if (hva)
+			assert_int_equal(partition_ram_offset(part, hva), rows[i].offset);
+	}
+	assert_int_equal(partition_write(part, 0x1fff, &byte, 1), 0);
+	assert_int_equal(partition_write(part, 0x1fff, "ab", 2), -EFAULT);
+	assert_int_equal(memory.base[0x1fff], 7);
+	byte = 0;
+	assert_int_equal(partition_read(part, 0x1fff, &byte, 1), 0);
+	assert_int_equal(byte, 7);
+	assert_int_equal(partition_read(part, 0x2000, &byte, 1), -EFAULT);
+	partition_free(part);
+	guest_memory_free(&memory);
 }
 
 static void doorbells_that_no_write_could_ring_are_refused(void **state)
@@ -317,6 +371,7 @@ int main(void)
 		cmocka_unit_test(a_vp_is_created_once_and_listed_by_index),
 		cmocka_unit_test(a_byte_to_the_hypercall_port_is_a_hypercall),
 		cmocka_unit_test(the_hypercall_code_writes_a_byte_to_the_port_and_returns),
+		cmocka_unit_test(devices_see_ram_and_nothing_else),
 		cmocka_unit_test(doorbells_that_no_write_could_ring_are_refused),
 		cmocka_unit_test(messages_go_to_the_local_apics_only),
 		cmocka_unit_test(abilities_an_engine_lacks_answer_politely),

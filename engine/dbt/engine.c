@@ -310,6 +310,29 @@ static void dbt_memory_written(struct partition *base, gpa_t gpa, uint64_t bytes
 	pthread_mutex_unlock(&part->lock);
 }
 
+/*
+ * The request is taken in the dispatcher, before any guest instruction; a VP outside of the guest
+ * takes it on its way in. The caller is outside, so two that flush each other do not wait.
+ */
+static int dbt_flush_tlb(struct partition *base, struct vp *caller, uint64_t vp_mask)
+{
+	struct dbt_vp *vp;
+
+	for (unsigned int i = 0; i < base->vp_count; i++) {
+		vp = vp_mask & BIT(i) ? partition_vp(to_dbt(base), i) : NULL;
+		if (!vp)
+			continue;
+		atomic_fetch_or(&vp->requests, REQ_FLUSH_TLB);
+		vp_request_exit(vp);
+	}
+	for (unsigned int i = 0; i < base->vp_count; i++) {
+		vp = vp_mask & BIT(i) ? partition_vp(to_dbt(base), i) : NULL;
+		while (vp && atomic_load(&vp->in_guest) && (atomic_load(&vp->requests) & REQ_FLUSH_TLB))
+			sched_yield();
+	}
+	return 0;
+}
+
 /* --- registers --- */
 
 static int dbt_get_regs(struct vp *base, struct vp_regs *regs)
@@ -352,6 +375,24 @@ static int dbt_set_state(struct vp *base, const struct vp_state *state)
 		atomic_store(&vp->irq_pending, 1);
 	}
 	return r;
+}
+
+static int dbt_get_mode(struct vp *base, struct vp_mode *mode)
+{
+	struct dbt_vp *vp = to_dbt_vp(base);
+
+	*mode = (struct vp_mode){.cpl = vp->cpl,
+				 .protected_mode = vp->cr0 & BIT(0),
+				 .long_mode = vp->efer & BIT(10)};
+	return 0;
+}
+
+static int dbt_get_clocks(struct partition *base, struct partition_clocks *clocks)
+{
+	*clocks = (struct partition_clocks){.tsc_hz = to_dbt(base)->tsc_hz,
+					    .apic_hz = APIC_TIMER_HZ,
+					    .tsc_offset = to_dbt_vp(base->vps[0])->tsc_offset};
+	return 0;
 }
 
 /* --- events --- */
@@ -476,6 +517,9 @@ static const struct partition_ops dbt_ops = {
 	.remove_doorbell = dbt_remove_doorbell,
 	.get_dirty = dbt_get_dirty,
 	.memory_written = dbt_memory_written,
+	.vp_get_mode = dbt_get_mode,
+	.get_clocks = dbt_get_clocks,
+	.flush_tlb = dbt_flush_tlb,
 	.get_stats = dbt_get_stats,
 };
 

@@ -103,6 +103,8 @@ int kvm_vp_set_cpuid(struct kvm_vp *vp);
 int kvm_set_msr_filter(struct kvm_partition *part, const struct partition_config *config);
 int kvm_vp_get_msrs(struct kvm_vp *vp, struct vp_state *state);
 int kvm_vp_set_msrs(struct kvm_vp *vp, const struct vp_state *state);
+/* The offset of the VP's TSC from the host's, as exact as a call of the kernel can tell. */
+int kvm_vp_get_tsc_offset(struct kvm_vp *vp, uint64_t *ret_offset);
 /* Only meaningful once the local APIC's timer mode is in place. */
 int kvm_vp_set_tsc_deadline(struct kvm_vp *vp, uint64_t deadline);
 
@@ -133,5 +135,6 @@ int kvm_vp_get_regs(struct vp *vp, struct vp_regs *ret_regs);
 int kvm_vp_set_regs(struct vp *vp, const struct vp_regs *regs);
 int kvm_vp_get_state(struct vp *vp, struct vp_state *ret_state);
 int kvm_vp_set_state(struct vp *vp, const struct vp_state *state);
+int kvm_vp_get_mode(struct vp *vp, struct vp_mode *ret_mode);
 
 #endif

@@ -18,6 +18,7 @@
 	{                                                                                          \
 		number, offsetof(struct vp_state, member)                                          \
 	}
+#define MSR_TSC		 0x10
 #define MSR_TSC_DEADLINE 0x6e0
 
 static const struct {
@@ -33,7 +34,7 @@ static const struct {
 	MSR(0x175, sysenter_esp),
 	MSR(0x176, sysenter_eip),
 	MSR(0x277, pat),
-	MSR(0x10, tsc),
+	MSR(MSR_TSC, tsc),
 	MSR(0xc0000103, tsc_aux),
 	MSR(0x3b, tsc_adjust),
 	MSR(0x1a0, misc_enable),
@@ -166,4 +167,28 @@ int kvm_set_msr_filter(struct kvm_partition *part, const struct partition_config
 	if (r < 0 || !used)
 		return r;
 	return kvm_call(part->vm_fd, KVM_X86_SET_MSR_FILTER, &filter);
+}
+
+/*
+ * The reading that took the shortest time says best what the host's TSC was at that moment. A
+ * processor's clock cannot be read more exactly from outside.
+ */
+int kvm_vp_get_tsc_offset(struct kvm_vp *vp, uint64_t *ret_offset)
+{
+	struct msr_list tsc = {.count = 1, .entries[0].index = MSR_TSC};
+	uint64_t shortest = UINT64_MAX;
+
+	for (int tries = 0; tries < 16; tries++) {
+		uint64_t before = __builtin_ia32_rdtsc(), took;
+		int r = kvm_call(vp->fd, KVM_GET_MSRS, &tsc);
+
+		if (r != 1)
+			return r < 0 ? r : -EIO;
+		took = __builtin_ia32_rdtsc() - before;
+		if (took >= shortest)
+			continue;
+		shortest = took;
+		*ret_offset = tsc.entries[0].data - (before + took / 2);
+	}
+	return 0;
 }

@@ -391,3 +391,16 @@ int kvm_vp_set_state(struct vp *base, const struct vp_state *state)
 	free(before);
 	return r;
 }
+
+int kvm_vp_get_mode(struct vp *base, struct vp_mode *ret_mode)
+{
+	struct kvm_sregs sregs;
+	int r = kvm_call(to_kvm_vp(base)->fd, KVM_GET_SREGS, &sregs);
+
+	if (r < 0)
+		return r;
+	*ret_mode = (struct vp_mode){.cpl = sregs.ss.dpl,
+				     .protected_mode = sregs.cr0 & BIT(0),
+				     .long_mode = sregs.efer & BIT(10)};
+	return 0;
+}

@@ -21,6 +21,8 @@
 #define IDENTITY_MAP_GPA 0xfeffc000ull
 #define TSS_GPA		 0xfeffd000ul
 
+#define KVM_APIC_TIMER_HZ 1000000000ull /* one count a nanosecond, in every version of KVM */
+
 #define MSI_LEVEL_TRIGGERED BIT(15)
 
 int kvm_call(int fd, unsigned long request, void *argument)
@@ -287,6 +289,20 @@ static int kvm_remove_doorbell(struct partition *base, const struct doorbell *be
 	return change_doorbell(base, bell, KVM_IOEVENTFD_FLAG_DEASSIGN);
 }
 
+/* --- clocks --- */
+
+static int kvm_get_clocks(struct partition *base, struct partition_clocks *clocks)
+{
+	struct kvm_vp *vp = to_kvm_vp(base->vps[0]);
+	int khz = kvm_call_value(vp->fd, KVM_GET_TSC_KHZ, 0);
+
+	if (khz <= 0)
+		return khz < 0 ? khz : -EIO;
+	clocks->tsc_hz = khz * 1000ull;
+	clocks->apic_hz = KVM_APIC_TIMER_HZ;
+	return kvm_vp_get_tsc_offset(vp, &clocks->tsc_offset);
+}
+
 /* --- statistics --- */
 
 static const struct {
@@ -348,6 +364,8 @@ static const struct partition_ops kvm_ops = {
 	.add_doorbell = kvm_add_doorbell,
 	.remove_doorbell = kvm_remove_doorbell,
 	.get_dirty = kvm_get_dirty,
+	.vp_get_mode = kvm_vp_get_mode,
+	.get_clocks = kvm_get_clocks,
 	.get_stats = kvm_get_stats,
 };
 

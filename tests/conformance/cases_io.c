@@ -25,6 +25,7 @@ PAYLOAD(msr)
 PAYLOAD(msr_unknown)
 PAYLOAD(msr_engine)
 PAYLOAD(hypercall)
+PAYLOAD(signal_event)
 PAYLOAD(cpuid)
 PAYLOAD(doorbell)
 PAYLOAD(dirty)
@@ -244,8 +245,8 @@ bool case_engine_msrs_do_not_exit(struct rig *rig)
 
 bool case_hypercall_has_registers_both_ways(struct rig *rig)
 {
-	uint8_t code[32];
-	size_t bytes = partition_write_hypercall_code(rig->part, code);
+	uint8_t code[PARTITION_HYPERCALL_CODE_BYTES];
+	size_t bytes = partition_write_hypercall_code(rig->part, true, code, NULL);
 	struct vp_regs regs;
 
 	memcpy(rig->memory.base + HYPERCALL_AT, code, bytes);
@@ -327,6 +328,35 @@ bool case_doorbells_signal_without_an_exit(struct rig *rig)
 		   partition_remove_doorbell(rig->part, &bells[0])));
 	TRY(rig_start(rig, 0, doorbell));
 	return rig_pio_write(rig, 0x700, 2, 0x1234);
+}
+
+bool case_hypercall_code_signals_events_by_doorbell(struct rig *rig)
+{
+	struct doorbell bell = {.space = DOORBELL_PIO,
+				.address = PORT_SIGNAL,
+				.bytes = 4,
+				.match = true,
+				.value = 7,
+				.eventfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
+	uint8_t code[PARTITION_HYPERCALL_CODE_BYTES];
+	size_t out_at, bytes = partition_write_hypercall_code(rig->part, true, code, &out_at);
+	struct vp_regs regs;
+
+	memcpy(rig->memory.base + HYPERCALL_AT, code, bytes);
+	TRY(rig_ok(rig, "partition_add_doorbell", partition_add_doorbell(rig->part, &bell)));
+	TRY(rig_start(rig, 0, signal_event));
+	TRY(rig_pio_write(rig, PORT_SIGNAL, 4, 8));
+	TRY(rig_expect_reason(rig, 0, VP_EXIT_HYPERCALL));
+	TRY(rig_ok(rig, "vp_get_regs", vp_get_regs(rig->vp[0], &regs)));
+	TRY(EXPECT_EQ(rig, "rdx of the slow call", regs.gpr[VP_RDX], 0x100000007));
+	/* at the instruction, or behind it */
+	TRY(EXPECT_EQ(rig, "rip", (regs.rip - HYPERCALL_AT - out_at) & ~2ull, 0));
+	TRY(rig_done(rig));
+	TRY(rings(rig, "rings", bell.eventfd, 1));
+	close(bell.eventfd);
+	TRY(EXPECT_EQ(rig, "result of the doorbell", rig_u64(rig, DATA_AT), 0));
+	TRY(EXPECT_EQ(rig, "rdx after", rig_u64(rig, DATA_AT + 8), 7));
+	return EXPECT_EQ(rig, "rcx after", rig_u64(rig, DATA_AT + 16), 0x1005d);
 }
 
 bool case_dirty_log_names_written_pages_once(struct rig *rig)

@@ -56,6 +56,7 @@
 #define PORT_DONE       0xe1 /* 1 byte: the end */
 #define PORT_UNEXPECTED 0xe2 /* 1 byte: vector of an exception nobody expected */
 #define PORT_HYPERCALL  0xe5
+#define PORT_SIGNAL     0x1e6 /* HvCallSignalEvent, by the code of the hypercall page */
 
 /* Selectors */
 #define SEL_CODE64 0x08

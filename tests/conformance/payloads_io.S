@@ -205,6 +205,24 @@ PAYLOAD hypercall
 	DONE
 END hypercall
 
+/* HvCallSignalEvent, fast: connection 7 (bound), 8 (not bound), 7 with a flag number */
+PAYLOAD signal_event
+	mov $HYPERCALL_AT, %ebx
+	mov $0x1005d, %ecx
+	mov $7, %edx
+	mov $0x7777, %rax
+	call *%rbx
+	mov %rax, DATA_AT
+	mov %rdx, DATA_AT + 8
+	mov $8, %edx
+	call *%rbx
+	mov $0x100000007, %rdx
+	call *%rbx
+	mov %rcx, DATA_AT + 16
+	mov %rsp, DATA_AT + 24
+	DONE
+END signal_event
+
 PAYLOAD cpuid
 	mov $0x40000000, %eax
 	xor %ecx, %ecx

@@ -194,6 +194,7 @@ static bool create_partition(struct rig *rig, unsigned int vps)
 		.exit_msrs = exit_msrs,
 		.exit_msr_count = ARRAY_SIZE(exit_msrs),
 		.hypercall_port = PORT_HYPERCALL,
+		.signal_port = PORT_SIGNAL,
 		.acknowledge_extint = acknowledge_extint,
 		.ctx = rig,
 	};

@@ -9,6 +9,8 @@
 
 #include "partition_dbt.h"
 
+#define APIC_TIMER_HZ 1000000000ull /* its clock, before the divider */
+
 enum apic_lvt { LVT_CMCI, LVT_TIMER, LVT_THERMAL, LVT_PERF, LVT_LINT0, LVT_LINT1, LVT_ERROR };
 
 void apic_reset(struct dbt_vp *vp, bool init);
