@@ -120,7 +120,24 @@ static void write_legacy_device(struct aml *aml, const struct legacy_device *dev
 	aml_end(aml, package);
 }
 
-static void write_pci_root(struct aml *aml)
+/*
+ * The guest's bus driver binds to this. Below the PCI root, whose windows then serve the synthetic
+ * devices that need addresses. No interrupt: messages come through the SynIC.
+ */
+static void write_vmbus(struct aml *aml)
+{
+	struct aml_package package = aml_begin_device(aml, "VMBS");
+	struct aml_resources resources;
+
+	aml_name_string(aml, "_HID", "VMBus");
+	aml_name_integer(aml, "_UID", 0);
+	aml_name_integer(aml, "_STA", 0xf);
+	resources = aml_begin_resources(aml);
+	aml_end_resources(aml, resources);
+	aml_end(aml, package);
+}
+
+static void write_pci_root(struct aml *aml, bool vmbus)
 {
 	struct aml_package package = aml_begin_device(aml, "PCI0");
 	struct aml_resources resources;
@@ -135,6 +152,8 @@ static void write_pci_root(struct aml *aml)
 	aml_io_window(aml, PC_PORT_PCI_ADDRESS + 8, 0xffff);
 	aml_memory_window(aml, PC_HOLE_GPA, PC_PCI_WINDOW_END - 1);
 	aml_end_resources(aml, resources);
+	if (vmbus)
+		write_vmbus(aml);
 	aml_end(aml, package);
 }
 
@@ -166,7 +185,7 @@ static void write_processors(struct aml *aml, unsigned int vp_count)
 	}
 }
 
-static void write_definitions(struct aml *aml, unsigned int vp_count)
+static void write_definitions(struct aml *aml, const struct acpi_tables_config *config)
 {
 	const uint64_t s5[] = {PC_SLEEP_TYPE_S5, PC_SLEEP_TYPE_S5, 0, 0};
 	struct aml_package package = aml_begin_scope(aml, "\\");
@@ -174,22 +193,23 @@ static void write_definitions(struct aml *aml, unsigned int vp_count)
 	aml_name_integers(aml, "_S5_", s5, ARRAY_SIZE(s5));
 	aml_end(aml, package);
 	package = aml_begin_scope(aml, "\\_SB_");
-	write_pci_root(aml);
+	write_pci_root(aml, config->vmbus);
 	for (size_t i = 0; i < ARRAY_SIZE(legacy_devices); i++)
 		write_legacy_device(aml, &legacy_devices[i]);
 	write_motherboard(aml);
-	write_processors(aml, vp_count);
+	write_processors(aml, config->vp_count);
 	aml_end(aml, package);
 }
 
-static void write_dsdt(struct layout *layout, unsigned int vp_count, uint32_t *ret_address)
+static void write_dsdt(struct layout *layout, const struct acpi_tables_config *config,
+		       uint32_t *ret_address)
 {
 	struct acpi_header *header = reserve(layout, sizeof(*header), ret_address);
 	struct aml aml = {layout->buffer + layout->used, layout->bytes - layout->used};
 
 	if (!header)
 		return;
-	write_definitions(&aml, vp_count);
+	write_definitions(&aml, config);
 	layout->used += aml.used;
 	layout->overflow = aml.overflow;
 	fill_header(header, "DSDT", 2, sizeof(*header) + aml.used);
@@ -337,7 +357,7 @@ int acpi_tables_write(const struct acpi_tables_config *config, uint8_t *buffer, 
 		return -EINVAL;
 	rsdp = reserve(&layout, sizeof(*rsdp), &rsdp_address);
 	write_facs(&layout, &at.facs);
-	write_dsdt(&layout, config->vp_count, &at.dsdt);
+	write_dsdt(&layout, config, &at.dsdt);
 	write_fadt(&layout, &at);
 	write_madt(&layout, config->vp_count, &at);
 	write_directory(&layout, "XSDT", 8, &at, &at.xsdt);

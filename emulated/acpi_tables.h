@@ -8,6 +8,7 @@
 
 struct acpi_tables_config {
 	unsigned int vp_count; /* 1..PARTITION_MAX_VPS; APIC id = VP index */
+	bool vmbus;	       /* there is a VMBus */
 };
 
 /*
