@@ -37,7 +37,7 @@ enum option_type {
 	OPTION_SET     /* unsigned int: a bit for each of ->words, separated by commas */
 };
 
-#define OPTION_MAX_FILES 16
+#define OPTION_MAX_FILES 64
 struct option_files {
 	const char *items[OPTION_MAX_FILES];
 	size_t count;
@@ -59,7 +59,7 @@ struct option_row {
 	const char *const *words; /* ends with NULL */
 };
 
-#define COMMAND_OPTIONS_BYTES 512
+#define COMMAND_OPTIONS_BYTES 4096
 struct command {
 	const char *name;
 	const char *argument; /* the positional argument as help shows it; NULL: there is none */

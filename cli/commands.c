@@ -21,6 +21,7 @@ const struct exit_code_row exit_code_table[] = {
 	{}};
 
 static const char *const accel_words[] = {"auto", "dbt", "kvm", NULL};
+static const char *const hypervisor_words[] = {"hyper-v", "none", NULL};
 static const char *const serial_words[] = {"stdio", "pty", "file:", "none", NULL};
 /* In the order of PARTITION_TRACE_*. */
 static const char *const trace_words[] = {"exits",  "exceptions", "interrupts",
@@ -72,6 +73,30 @@ const struct option_row run_options[] = {
 	 .words = accel_words,
 	 .help = "Engine that runs the guest: auto (kvm where it is usable, else dbt), dbt "
 		 "(Mullion's software CPU), or kvm"},
+	{.name = "disk",
+	 .argument = "FILE",
+	 .type = OPTION_FILES,
+	 .offset = AT(disks),
+	 .help = "Hard disk: a VHD or raw image. After the name may follow ,bus=scsi or ,bus=ide "
+		 ",controller=N ,lun=N ,readonly ,format=auto|raw|vhd; may be given several times"},
+	{.name = "dvd",
+	 .argument = "FILE",
+	 .type = OPTION_FILES,
+	 .offset = AT(dvds),
+	 .help = "DVD drive with an ISO image in it; may be followed by what --disk takes"},
+	{.name = "hypervisor",
+	 .argument = "WHICH",
+	 .type = OPTION_CHOICE,
+	 .offset = AT(hypervisor),
+	 .preset = "hyper-v",
+	 .words = hypervisor_words,
+	 .help = "What the guest finds below it: hyper-v (Hyper-V's interface with VMBus), or "
+		 "none (a bare PC; no disks)"},
+	{.name = "control",
+	 .argument = "PATH",
+	 .type = OPTION_FILE,
+	 .offset = AT(control),
+	 .help = "Make a control socket at PATH, for mullion ctl"},
 	{.name = "no-reboot",
 	 .type = OPTION_FLAG,
 	 .offset = AT(no_reboot),

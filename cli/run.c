@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "control.h"
+#include "drives.h"
 #include "engines.h"
 #include "file.h"
 #include "host.h"
@@ -33,6 +35,9 @@ struct session {
 	struct engine_choice choice;
 	struct boot_file kernel;
 	struct boot_file initrds[OPTION_MAX_FILES];
+	struct vm_drive drives[2 * OPTION_MAX_FILES];
+	size_t drive_count;
+	struct control *control;
 	struct loop *loop;
 	struct serial *serial;
 	struct vm *vm;
@@ -111,8 +116,45 @@ static int read_files(struct session *session)
 	return status;
 }
 
+static int parse_drives(struct session *session, const char *option,
+			const struct option_files *values, bool dvd)
+{
+	for (size_t i = 0; i < values->count; i++) {
+		char reason[128];
+
+		if (drive_parse(values->items[i], dvd, session->drives, session->drive_count,
+				&session->drives[session->drive_count], reason) < 0) {
+			log_error("--%s %s: %s", option, values->items[i], reason);
+			return EXIT_USAGE;
+		}
+		session->drive_count++;
+	}
+	return EXIT_OK;
+}
+
+static bool shows_hyper_v(const struct session *session)
+{
+	return !strcmp(session->options->hypervisor, "hyper-v");
+}
+
+static int take_drives(struct session *session)
+{
+	const struct run_options *options = session->options;
+	int status = parse_drives(session, "disk", &options->disks, false);
+
+	if (status == EXIT_OK)
+		status = parse_drives(session, "dvd", &options->dvds, true);
+	if (status == EXIT_OK && session->drive_count && !shows_hyper_v(session)) {
+		log_error("--hypervisor none: such a guest has no bus for disks");
+		return EXIT_USAGE;
+	}
+	return status;
+}
+
 static void free_files(struct session *session)
 {
+	for (size_t i = 0; i < session->drive_count; i++)
+		free((void *)session->drives[i].path);
 	free((void *)session->kernel.bytes);
 	for (size_t i = 0; i < ARRAY_SIZE(session->initrds); i++)
 		free((void *)session->initrds[i].bytes);
@@ -241,6 +283,9 @@ static int make_vm(struct session *session)
 		.has_debug_exit = options->debug_exit.given,
 		.debug_exit_port = options->debug_exit.value,
 		.trace = options->trace,
+		.hyper_v = shows_hyper_v(session),
+		.drives = session->drives,
+		.drive_count = session->drive_count,
 		.serial = serial_backend(session->serial),
 		.serial_closing = serial_closing,
 		.starting = on_starting,
@@ -327,6 +372,16 @@ static void show_stats(const struct vm_result *result)
 		log_info("%16" PRIu64 "  %s", result->stats[i].value, result->stats[i].name);
 }
 
+static int open_control(struct session *session)
+{
+	const char *path = session->options->control;
+	int r = path ? control_new(session->loop, path, session->vm, &session->control) : 0;
+
+	if (r < 0)
+		log_error("--control %s: %s", path, strerror(-r));
+	return r < 0 ? EXIT_FAILED : EXIT_OK;
+}
+
 static int run_vm(struct session *session)
 {
 	struct vm_result result;
@@ -337,7 +392,11 @@ static int run_vm(struct session *session)
 		log_error("cannot start: %s", strerror(-r));
 		return EXIT_FAILED;
 	}
+	r = open_control(session);
+	if (r != EXIT_OK)
+		return r;
 	r = vm_run(session->vm, &result, &error);
+	control_free(TAKE(session->control));
 	if (r >= 0 && !session->quit && !session->signal)
 		serial_drain(session->serial);
 	serial_free(TAKE(session->serial));
@@ -364,6 +423,8 @@ static int run_in_loop(struct session *session)
 
 static void clean_up(struct session *session)
 {
+	if (session->control)
+		control_free(session->control);
 	serial_free(session->serial);
 	vm_free(session->vm);
 	loop_source_remove(session->signal_source);
@@ -380,6 +441,8 @@ int command_run(const void *options, const char *argument)
 
 	log_set_level(session.options->verbose ? LOG_DEBUG : LOG_INFO);
 	status = check_memory(session.options);
+	if (status == EXIT_OK)
+		status = take_drives(&session);
 	if (status == EXIT_OK)
 		status = choose_engine(&session);
 	if (status == EXIT_OK)

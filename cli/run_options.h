@@ -7,8 +7,8 @@
 #include "command.h"
 
 struct run_options {
-	const char *kernel, *append, *accel, *serial;
-	struct option_files initrds;
+	const char *kernel, *append, *accel, *serial, *hypervisor, *control;
+	struct option_files initrds, disks, dvds;
 	uint64_t memory_bytes;
 	struct option_number cpus, debug_exit;
 	unsigned int trace;

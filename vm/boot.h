@@ -31,7 +31,7 @@ struct boot_request {
 	gpa_t rsdp; /* of the ACPI tables, 0: none */
 };
 
-#define BOOT_MAX_INITRDS 16
+#define BOOT_MAX_INITRDS 64
 
 /*
  * boot_load() - load the kernel and what goes with it; make @state that of VP 0 at its entry

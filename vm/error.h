@@ -21,7 +21,7 @@ enum vm_blame {
 /* A sentence that says what is wrong and what to do about it. */
 struct vm_error {
 	enum vm_blame blame;
-	char text[256];
+	char text[512];
 };
 
 /* vm_fail() - fills @error and returns @result, so that a failing function can return it. */

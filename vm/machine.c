@@ -11,15 +11,13 @@
 #include <string.h>
 
 #include "cpuid_policy.h"
+#include "hyperv.h"
 #include "size.h"
-
-/* What the TLFS uses of the hypervisor's range; a KVM filter has room for few MSRs. */
-#define HV_MSR_FIRST 0x40000000u
-#define HV_MSR_LAST  0x40001fffu
 
 struct build {
 	const struct vm_config *config;
 	const struct chipset_events *events;
+	const struct hyperv_events *hyperv_events;
 	struct machine *machine;
 	struct vm_error *error;
 };
@@ -54,6 +52,19 @@ static int acknowledge_extint(void *ctx)
 	return chipset_acknowledge_extint(machine->chipset);
 }
 
+/* After the processor's own leaves, as many as there is room for. */
+static size_t add_hypervisor_leaves(const struct engine *engine,
+				    struct cpuid_leaf leaves[PARTITION_MAX_CPUID],
+				    const struct partition_config *config)
+{
+	struct cpuid_leaf hypervisor[HV_CPUID_LEAVES];
+	size_t count = hyperv_cpuid(engine, config->vp_count, hypervisor);
+
+	count = MIN(count, PARTITION_MAX_CPUID - config->cpuid_count);
+	memcpy(leaves + config->cpuid_count, hypervisor, count * sizeof(*leaves));
+	return config->cpuid_count + count;
+}
+
 static int make_partition(struct build *build)
 {
 	static const struct msr_range exit_msrs[] = {{HV_MSR_FIRST, HV_MSR_LAST}};
@@ -64,6 +75,8 @@ static int make_partition(struct build *build)
 		.cpuid = leaves,
 		.exit_msrs = exit_msrs,
 		.exit_msr_count = ARRAY_SIZE(exit_msrs),
+		.hypercall_port = build->config->hyper_v ? HYPERV_HYPERCALL_PORT : 0,
+		.signal_port = build->config->hyper_v ? HYPERV_SIGNAL_PORT : 0,
 		.acknowledge_extint = acknowledge_extint,
 		.ctx = build->machine,
 	};
@@ -72,6 +85,8 @@ static int make_partition(struct build *build)
 	memset(leaves, 0, sizeof(leaves));
 	config.cpuid_count =
 		cpuid_policy_apply(leaves, engine->supported_cpuid(leaves), config.vp_count);
+	if (build->config->hyper_v)
+		config.cpuid_count = add_hypervisor_leaves(engine, leaves, &config);
 	r = partition_new(engine, &config, &build->machine->part);
 	if (r < 0)
 		return vm_fail(build->error, r, BLAME_ENGINE, "cannot make a virtual machine: %s",
@@ -93,6 +108,7 @@ static int map_memory(struct build *build)
 	unsigned int access = MAP_GPA_READ | MAP_GPA_WRITE | MAP_GPA_EXECUTE;
 	int r;
 
+	partition_set_memory(machine->part, &machine->memory);
 	r = partition_map_gpa(machine->part, 0, layout->low_bytes, machine->memory.base, access);
 	if (!r && layout->high_bytes)
 		r = partition_map_gpa(machine->part, PC_HOLE_END, layout->high_bytes,
@@ -169,7 +185,8 @@ static int make_devices(struct build *build)
 static int write_tables(struct build *build)
 {
 	struct machine *machine = build->machine;
-	const struct acpi_tables_config config = {.vp_count = build->config->vp_count};
+	const struct acpi_tables_config config = {.vp_count = build->config->vp_count,
+						  .vmbus = build->config->hyper_v};
 	uint8_t *area = layout_hva(&machine->layout, &machine->memory, PC_ACPI_GPA, PC_ACPI_BYTES);
 	int r = area ? acpi_tables_write(&config, area, PC_ACPI_BYTES, PC_ACPI_GPA) : -ENOSPC;
 
@@ -208,6 +225,26 @@ static int load_kernel(struct build *build)
 		     : 0;
 }
 
+/* --- Hyper-V --- */
+
+static int make_hyperv(struct build *build)
+{
+	struct machine *machine = build->machine;
+	int r = build->config->hyper_v
+			? hyperv_new(machine->part, build->config->loop, build->hyperv_events,
+				     &machine->hyperv)
+			: 0;
+
+	return r < 0 ? vm_fail(build->error, r, BLAME_HOST,
+			       "cannot make the Hyper-V interface: %s", strerror(-r))
+		     : 0;
+}
+
+static void free_hyperv(struct machine *machine)
+{
+	hyperv_free(machine->hyperv);
+}
+
 /* --- the table --- */
 
 static const struct machine_part {
@@ -218,7 +255,7 @@ static const struct machine_part {
 	{map_memory, NULL},	    {make_chipset, free_chipset},
 	{make_boot_vp, NULL},	    {make_devices, NULL},
 	{write_tables, NULL},	    {load_kernel, NULL},
-	{make_other_vps, NULL},
+	{make_other_vps, NULL},	    {make_hyperv, free_hyperv},
 };
 
 void machine_free(struct machine *machine)
@@ -233,10 +270,10 @@ void machine_free(struct machine *machine)
 }
 
 int machine_new(const struct vm_config *config, const struct chipset_events *events,
-		struct machine **ret_machine, struct vm_error *ret_error)
+		const struct hyperv_events *hyperv_events, struct machine **ret_machine, struct vm_error *ret_error)
 {
 	struct machine *machine = calloc(1, sizeof(*machine));
-	struct build build = {config, events, machine, ret_error};
+	struct build build = {config, events, hyperv_events, machine, ret_error};
 
 	if (!machine)
 		return vm_fail(ret_error, -ENOMEM, BLAME_HOST, "out of memory");

@@ -12,6 +12,7 @@
  * Invariants:
  *   1. vm->machine changes on the loop's thread only, while the loop is not running.
  *   2. A VP thread that sees vm->ending does not enter the guest again.
+ *   3. While vm->paused is set no VP enters the guest, and the chipset's clock stands still.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -23,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "drives.h"
 #include "log.h"
 #include "machine.h"
 
@@ -42,10 +44,17 @@ struct vm {
 	struct vp_thread threads[PARTITION_MAX_VPS];
 	unsigned int thread_count;
 
-	pthread_mutex_t lock; /* of the next two */
+	struct drives *drives;
+	unsigned int boots;
+	uint64_t booted_ns;
+	char full_path[256]; /* the image whose file has no room; paused then */
+
+	pthread_mutex_t lock;  /* of the next three, and for the condition */
 	bool has_result;
 	struct vm_result result;
-	atomic_bool ending;
+	char crash[320];       /* the guest's last crash report */
+	pthread_cond_t resume; /* paused or ending changed */
+	atomic_bool ending, paused;
 };
 
 /* --- the end of a boot --- */
@@ -66,8 +75,9 @@ static void end_boot(struct vm *vm, enum vm_outcome outcome, uint32_t value, con
 		vsnprintf(vm->result.text, sizeof(vm->result.text), format, args);
 		va_end(args);
 	}
-	pthread_mutex_unlock(&vm->lock);
 	vm->ending = true;
+	pthread_cond_broadcast(&vm->resume);
+	pthread_mutex_unlock(&vm->lock);
 	loop_stop(vm->config.loop);
 }
 
@@ -91,11 +101,87 @@ void vm_stop(struct vm *vm)
 	end_boot(vm, VM_STOPPED, 0, "stopped");
 }
 
+void vm_reset(struct vm *vm)
+{
+	end_boot(vm, VM_RESET, 0, "reset");
+}
+
+/* --- what Hyper-V's half reports --- */
+
+/* The last lines of what the guest left behind; control characters could fool a terminal. */
+static void copy_printable(const char *text, size_t max, char *ret_copy)
+{
+	size_t length = strlen(text), used = 0;
+
+	for (const char *at = length > max ? text + length - max : text; *at; at++)
+		ret_copy[used++] = *at == '\n' || (*at >= ' ' && *at <= '~') ? *at : '?';
+	ret_copy[used] = 0;
+}
+
+static void on_crash(void *ctx, const struct hv_crash *crash)
+{
+	struct vm *vm = ctx;
+	const uint64_t *p = crash->parameters;
+	char text[2048];
+
+	copy_printable(crash->text, sizeof(text) - 1, text);
+	pthread_mutex_lock(&vm->lock);
+	snprintf(vm->crash, sizeof(vm->crash), "parameters %#llx %#llx %#llx %#llx %#llx",
+		 (unsigned long long)p[0], (unsigned long long)p[1], (unsigned long long)p[2],
+		 (unsigned long long)p[3], (unsigned long long)p[4]);
+	log_warning("the guest reports a crash: %s%s%s", vm->crash, *text ? "\n" : "", text);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+static void pause_vps(struct vm *vm)
+{
+	if (vm->paused)
+		return;
+	vm->paused = true;
+	chipset_stop_clock(vm->machine->chipset);
+	for (unsigned int i = 0; i < vm->thread_count; i++)
+		vp_cancel(vm->threads[i].vp);
+}
+
+static void resume_vps(struct vm *vm)
+{
+	if (!vm->paused)
+		return;
+	chipset_start_clock(vm->machine->chipset);
+	pthread_mutex_lock(&vm->lock);
+	vm->paused = false;
+	pthread_cond_broadcast(&vm->resume);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+static void on_disk_full(void *ctx, const char *path, bool full)
+{
+	struct vm *vm = ctx;
+
+	if (full) {
+		snprintf(vm->full_path, sizeof(vm->full_path), "%s", path);
+		log_warning("%s: the host's file system is full; the guest waits until there is "
+			    "room",
+			    path);
+		pause_vps(vm);
+	} else {
+		vm->full_path[0] = 0;
+		log_warning("%s: there is room again; the guest goes on", path);
+		resume_vps(vm);
+	}
+}
+
 /* --- exits; each returns on the VP thread, with the answer in the exit --- */
 
 static void handle_pio(struct vp_thread *self, struct vp_exit *exit)
 {
-	chipset_pio(self->vm->machine->chipset, exit);
+	struct hyperv *hyperv = self->vm->machine->hyperv;
+
+	if (hyperv && exit->pio.port == HYPERV_SIGNAL_PORT && exit->pio.write &&
+	    exit->pio.bytes == 4)
+		hyperv_signal(hyperv, exit->pio.data);
+	else
+		chipset_pio(self->vm->machine->chipset, exit);
 }
 
 static void handle_mmio(struct vp_thread *self, struct vp_exit *exit)
@@ -107,6 +193,12 @@ static void handle_mmio(struct vp_thread *self, struct vp_exit *exit)
 static void handle_msr(struct vp_thread *self, struct vp_exit *exit)
 {
 	bool synthetic = exit->msr.index >> 28 == 4;
+	struct hyperv *hyperv = self->vm->machine->hyperv;
+
+	if (hyperv && exit->msr.index >= HV_MSR_FIRST && exit->msr.index <= HV_MSR_LAST) {
+		hyperv_msr(hyperv, self->vp, exit);
+		return;
+	}
 
 	exit->msr.fault = synthetic;
 	if (!exit->msr.write)
@@ -117,8 +209,10 @@ static void handle_msr(struct vp_thread *self, struct vp_exit *exit)
 
 static void handle_hypercall(struct vp_thread *self, struct vp_exit *exit)
 {
-	end_boot(self->vm, VM_FAILED, 0,
-		 "VP %u made a hypercall, which no part of this machine takes", self->vp->index);
+	struct machine *machine = self->vm->machine;
+
+	if (!machine->hyperv || !hyperv_hypercall(machine->hyperv, self->vp))
+		chipset_pio(machine->chipset, exit);
 }
 
 static void handle_eoi(struct vp_thread *self, struct vp_exit *exit)
@@ -173,12 +267,26 @@ static void (*const exit_handlers[])(struct vp_thread *self, struct vp_exit *exi
 
 /* --- VP threads --- */
 
+static void wait_while_paused(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	while (vm->paused && !vm->ending)
+		pthread_cond_wait(&vm->resume, &vm->lock);
+	pthread_mutex_unlock(&vm->lock);
+}
+
 static void *run_vp(void *ctx)
 {
 	struct vp_thread *self = ctx;
 
 	while (!self->vm->ending) {
-		int r = vp_run(self->vp, &self->exit);
+		int r;
+
+		if (unlikely(self->vm->paused)) {
+			wait_while_paused(self->vm);
+			continue;
+		}
+		r = vp_run(self->vp, &self->exit);
 
 		if (r < 0) {
 			end_boot(self->vm, VM_FAILED, 0, "VP %u cannot run: %s", self->vp->index,
@@ -254,17 +362,34 @@ static void take_stats(struct vm *vm)
 		partition_get_stats(vm->machine->part, vm->result.stats, VM_MAX_STATS);
 }
 
+static void free_machine(struct vm *vm)
+{
+	machine_free(vm->machine);
+	vm->machine = NULL;
+	drives_machine_gone(vm->drives);
+	vm->paused = false;
+	vm->full_path[0] = 0;
+}
+
 static int run_boot(struct vm *vm, struct vm_error *error)
 {
 	const struct chipset_events events = {.power_off = on_power_off,
 					      .reset = on_reset,
 					      .debug_exit = on_debug_exit,
 					      .ctx = vm};
+	const struct hyperv_events hyperv_events = {
+		.reset = on_reset, .crash = on_crash, .disk_full = on_disk_full, .ctx = vm};
 	int r;
 
-	r = machine_new(&vm->config, &events, &vm->machine, error);
-	if (r < 0)
+	r = machine_new(&vm->config, &events, &hyperv_events, &vm->machine, error);
+	if (r >= 0 && vm->machine->hyperv)
+		r = drives_attach_all(vm->drives, vm->machine->hyperv, error);
+	if (r < 0) {
+		free_machine(vm);
 		return r;
+	}
+	vm->boots++;
+	vm->booted_ns = monotonic_ns();
 	if (vm->config.starting)
 		vm->config.starting(vm->config.starting_ctx);
 	vm->config.starting = NULL;
@@ -280,8 +405,7 @@ static int run_boot(struct vm *vm, struct vm_error *error)
 	if (vm->config.serial_closing)
 		vm->config.serial_closing(vm->config.serial.ctx);
 	uart_flush(vm->machine->pc.com1);
-	machine_free(vm->machine);
-	vm->machine = NULL;
+	free_machine(vm);
 	return 0;
 }
 
@@ -323,10 +447,23 @@ static int pause_for_terminal(struct vm *vm)
 	return r;
 }
 
+static int open_drives(struct vm *vm, struct vm_error *error)
+{
+	for (size_t i = 0; i < vm->config.drive_count; i++) {
+		int r = drives_add(vm->drives, &vm->config.drives[i], NULL, error);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 int vm_run(struct vm *vm, struct vm_result *ret_result, struct vm_error *ret_error)
 {
-	int r;
+	int r = open_drives(vm, ret_error);
 
+	if (r < 0)
+		return r;
 	do {
 		r = run_boot(vm, ret_error);
 		if (r < 0)
@@ -352,14 +489,108 @@ void vm_serial_output_ready(struct vm *vm)
 		uart_output_ready(vm->machine->pc.com1);
 }
 
+/* --- for the control socket --- */
+
+/* NULL while there is no machine, or it is on its way out. */
+static struct hyperv *live_hyperv(struct vm *vm)
+{
+	return vm->machine && !vm->ending ? vm->machine->hyperv : NULL;
+}
+
+static enum vm_state state_of(const struct vm *vm)
+{
+	if (!vm->machine)
+		return VM_STATE_STARTING;
+	if (vm->ending)
+		return VM_STATE_ENDING;
+	return vm->full_path[0] ? VM_STATE_WAITING_FOR_SPACE : VM_STATE_RUNNING;
+}
+
+void vm_get_status(struct vm *vm, struct vm_status *ret_status)
+{
+	*ret_status = (struct vm_status){
+		.state = state_of(vm),
+		.uptime_ns = vm->machine ? monotonic_ns() - vm->booted_ns : 0,
+		.boots = vm->boots,
+		.vp_count = vm->config.vp_count,
+		.memory_bytes = vm->config.memory_bytes,
+		.engine = vm->config.engine->name,
+	};
+	if (vm->full_path[0])
+		snprintf(ret_status->why, sizeof(ret_status->why),
+			 "the host has no room for %s to grow", vm->full_path);
+	if (live_hyperv(vm))
+		hyperv_get_status(live_hyperv(vm), &ret_status->guest_os_id,
+				  &ret_status->vmbus_version);
+	pthread_mutex_lock(&vm->lock);
+	memcpy(ret_status->crash, vm->crash, sizeof(vm->crash));
+	pthread_mutex_unlock(&vm->lock);
+}
+
+struct ic *vm_ic(struct vm *vm)
+{
+	struct hyperv *hyperv = live_hyperv(vm);
+
+	return hyperv ? hyperv_ic(hyperv) : NULL;
+}
+
+void vm_press_power_button(struct vm *vm)
+{
+	if (vm->machine)
+		pc_press_power_button(&vm->machine->pc);
+}
+
+size_t vm_drives(struct vm *vm, struct vm_drive *drives, size_t max)
+{
+	return drives_list(vm->drives, drives, max);
+}
+
+int vm_attach_drive(struct vm *vm, const struct vm_drive *drive, struct vm_error *ret_error)
+{
+	struct hyperv *hyperv = live_hyperv(vm);
+
+	if (!hyperv)
+		return vm_fail(ret_error, -ENOTSUP, BLAME_DRIVE,
+			       "the guest has no Hyper-V interface, or is ending");
+	if (drive->bus == VM_BUS_IDE)
+		return vm_fail(ret_error, -ENOTSUP, BLAME_DRIVE,
+			       "IDE drives cannot be added to a running guest; use SCSI");
+	return drives_add(vm->drives, drive, hyperv, ret_error);
+}
+
+int vm_detach_drive(struct vm *vm, enum vm_bus bus, unsigned int controller, unsigned int lun,
+		    void (*done)(void *ctx), void *ctx)
+{
+	const struct vm_drive place = {.bus = bus, .controller = controller, .lun = lun};
+	struct hyperv *hyperv = live_hyperv(vm);
+
+	return hyperv ? drives_remove(vm->drives, &place, hyperv, done, ctx) : -ENOENT;
+}
+
+int vm_change_medium(struct vm *vm, enum vm_bus bus, unsigned int controller, unsigned int lun,
+		     const char *path, struct vm_error *ret_error)
+{
+	const struct vm_drive place = {.bus = bus, .controller = controller, .lun = lun};
+	struct hyperv *hyperv = live_hyperv(vm);
+
+	if (!hyperv)
+		return vm_fail(ret_error, -ENOENT, BLAME_DRIVE, "there is no such drive now");
+	return drives_change_medium(vm->drives, &place, path, hyperv, ret_error);
+}
+
 int vm_new(const struct vm_config *config, struct vm **ret_vm)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
 
 	if (!vm)
 		return -ENOMEM;
+	if (drives_new(&vm->drives) < 0) {
+		free(vm);
+		return -ENOMEM;
+	}
 	vm->config = *config;
 	pthread_mutex_init(&vm->lock, NULL);
+	pthread_cond_init(&vm->resume, NULL);
 	*ret_vm = vm;
 	return 0;
 }
@@ -368,6 +599,8 @@ void vm_free(struct vm *vm)
 {
 	if (!vm)
 		return;
+	drives_free(vm->drives);
+	pthread_cond_destroy(&vm->resume);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm);
 }

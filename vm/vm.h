@@ -17,11 +17,13 @@ struct vm;
 enum vm_bus { VM_BUS_SCSI, VM_BUS_IDE };
 #define VM_SCSI_CONTROLLERS 4
 #define VM_SCSI_LUNS	    64
+enum vm_format { VM_FORMAT_AUTO, VM_FORMAT_RAW, VM_FORMAT_VHD };
 struct vm_drive {
 	enum vm_bus bus;
 	unsigned int controller; /* SCSI: 0..3; IDE: channel 0..1 */
 	unsigned int lun;	 /* SCSI: 0..63; IDE: device 0..1 */
 	bool dvd, read_only;
+	enum vm_format format; /* auto: by the name's ending and the contents, which must agree */
 	const char *path; /* NULL: an empty DVD drive */
 };
 
@@ -42,9 +44,6 @@ struct vm_config {
 	bool hyper_v; /* show the guest a Hyper-V hypervisor with VMBus; else no hypervisor interface */
 	const struct vm_drive *drives; /* attached at each boot; opened by vm_run() */
 	size_t drive_count;
-	/* The guest's own report of its crash (crash MSRs); on the loop's thread. May be NULL. */
-	void (*guest_crashed)(void *ctx, const char *report);
-	void *guest_crashed_ctx;
 	struct uart_backend serial;
 	/*
 	 * Called on the loop's thread when the VPs have stopped for good or for a reboot: what the

@@ -1,0 +1,346 @@
+/*
+ * drives.c - the list of drives and their open images
+ *
+ * An image's format is not guessed where a guess could be steered by the guest: a name that ends in
+ * .vhd or .avhd must be a VHD, and a file with another name that has a VHD's footer is refused
+ * unless the user said which it is. A guest that writes a footer to its raw disk gains nothing.
+ */
+#include "drives.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define MAX_DRIVES (VM_SCSI_CONTROLLERS * VM_SCSI_LUNS + 4)
+
+struct drive {
+	struct vm_drive place; /* its path is ours */
+	struct disk *disk;     /* NULL: an empty DVD drive */
+	struct disk *old;      /* a medium that is on its way out */
+	bool removing;
+	void (*done)(void *ctx);
+	void *ctx;
+};
+
+struct drives {
+	struct drive *list[MAX_DRIVES]; /* in order of arrival; NULL-free up to count */
+	size_t count;
+};
+
+static bool same_place(const struct vm_drive *a, const struct vm_drive *b)
+{
+	return a->bus == b->bus && a->controller == b->controller && a->lun == b->lun;
+}
+
+static struct drive *find(const struct drives *drives, const struct vm_drive *place)
+{
+	for (size_t i = 0; i < drives->count; i++)
+		if (same_place(&drives->list[i]->place, place))
+			return drives->list[i];
+	return NULL;
+}
+
+static bool place_exists(const struct vm_drive *place)
+{
+	if (place->bus == VM_BUS_IDE)
+		return place->controller < 2 && place->lun < 2;
+	return place->controller < VM_SCSI_CONTROLLERS && place->lun < VM_SCSI_LUNS;
+}
+
+/* --- images --- */
+
+static bool has_extension(const char *path, const char *extension)
+{
+	size_t length = strlen(path), wanted = strlen(extension);
+
+	return length > wanted && !strcasecmp(path + length - wanted, extension);
+}
+
+static enum disk_format format_of(const struct vm_drive *drive)
+{
+	switch (drive->format) {
+	case VM_FORMAT_RAW: return DISK_RAW;
+	case VM_FORMAT_VHD:
+	case VM_FORMAT_AUTO: break;
+	}
+	return drive->dvd ? DISK_RAW : DISK_AUTO;
+}
+
+static bool must_be_vhd(const struct vm_drive *drive)
+{
+	return drive->format == VM_FORMAT_VHD || has_extension(drive->path, ".vhd") ||
+	       has_extension(drive->path, ".avhd");
+}
+
+static int open_image(const struct vm_drive *drive, struct disk **ret_disk,
+		      struct vm_error *error)
+{
+	const struct disk_options options = {
+		.read_only = drive->read_only || drive->dvd,
+		.format = format_of(drive),
+		.allow_raw = !must_be_vhd(drive),
+	};
+	struct disk_error why;
+	struct disk_info info;
+	int r = disk_open(drive->path, &options, ret_disk, &why);
+
+	if (r < 0)
+		return vm_fail(error, r, BLAME_DRIVE, "%s", why.text);
+	disk_get_info(*ret_disk, &info);
+	if (options.format != DISK_AUTO || info.format == DISK_RAW || must_be_vhd(drive))
+		return 0;
+	disk_close(*ret_disk);
+	return vm_fail(error, -EINVAL, BLAME_DRIVE,
+		       "%s: has a VHD's footer but not its name; say format=vhd or format=raw",
+		       drive->path);
+}
+
+static void free_drive(struct drive *drive)
+{
+	if (drive->disk)
+		disk_close(drive->disk);
+	if (drive->old)
+		disk_close(drive->old);
+	free((char *)drive->place.path);
+	free(drive);
+}
+
+static int new_drive(const struct vm_drive *place, struct drive **ret_drive, struct vm_error *error)
+{
+	struct drive *drive = calloc(1, sizeof(*drive));
+	int r;
+
+	if (!drive)
+		return vm_fail(error, -ENOMEM, BLAME_HOST, "out of memory");
+	drive->place = *place;
+	drive->place.path = place->path ? strdup(place->path) : NULL;
+	r = place->path ? open_image(place, &drive->disk, error) : 0;
+	if (r < 0) {
+		free_drive(drive);
+		return r;
+	}
+	*ret_drive = drive;
+	return 0;
+}
+
+/* --- the list --- */
+
+int drives_new(struct drives **ret_drives)
+{
+	*ret_drives = calloc(1, sizeof(**ret_drives));
+	return *ret_drives ? 0 : -ENOMEM;
+}
+
+void drives_free(struct drives *drives)
+{
+	if (!drives)
+		return;
+	for (size_t i = 0; i < drives->count; i++)
+		free_drive(drives->list[i]);
+	free(drives);
+}
+
+static void forget(struct drives *drives, struct drive *drive)
+{
+	size_t i = 0;
+
+	while (drives->list[i] != drive)
+		i++;
+	memmove(drives->list + i, drives->list + i + 1,
+		(--drives->count - i) * sizeof(drives->list[0]));
+	free_drive(drive);
+}
+
+static int attach(struct drive *drive, struct hyperv *hyperv, struct vm_error *error)
+{
+	int r = hyperv_attach(hyperv, &drive->place, drive->disk);
+
+	return r < 0 ? vm_fail(error, r, BLAME_DRIVE, "%s: cannot be attached: %s",
+			       drive->place.path ?: "DVD drive", strerror(-r))
+		     : 0;
+}
+
+static int check_place(const struct drives *drives, const struct vm_drive *place,
+		       struct vm_error *error)
+{
+	if (!place_exists(place))
+		return vm_fail(error, -EINVAL, BLAME_DRIVE, "there is no controller %u with LUN %u",
+			       place->controller, place->lun);
+	if (find(drives, place) || drives->count == MAX_DRIVES)
+		return vm_fail(error, -EEXIST, BLAME_DRIVE,
+			       "%s: LUN %u of controller %u has a drive already",
+			       place->path ?: "DVD drive", place->lun, place->controller);
+	return 0;
+}
+
+int drives_add(struct drives *drives, const struct vm_drive *place, struct hyperv *hyperv,
+	       struct vm_error *ret_error)
+{
+	struct drive *drive = NULL;
+	int r = check_place(drives, place, ret_error);
+
+	if (r < 0)
+		return r;
+	r = new_drive(place, &drive, ret_error);
+	if (r < 0)
+		return r;
+	if (hyperv)
+		r = attach(drive, hyperv, ret_error);
+	if (r < 0) {
+		free_drive(drive);
+		return r;
+	}
+	drives->list[drives->count++] = drive;
+	return 0;
+}
+
+int drives_attach_all(struct drives *drives, struct hyperv *hyperv, struct vm_error *ret_error)
+{
+	for (size_t i = 0; i < drives->count; i++) {
+		int r = attach(drives->list[i], hyperv, ret_error);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* --- taking away --- */
+
+struct removal {
+	struct drives *drives;
+	struct drive *drive;
+};
+
+static void removed(struct drives *drives, struct drive *drive)
+{
+	void (*done)(void *ctx) = drive->done;
+	void *ctx = drive->ctx;
+
+	forget(drives, drive);
+	if (done)
+		done(ctx);
+}
+
+static void on_detached(void *ctx)
+{
+	struct removal removal = *(struct removal *)ctx;
+
+	free(ctx);
+	if (removal.drive->removing) {
+		removed(removal.drives, removal.drive);
+		return;
+	}
+	disk_close(removal.drive->old);
+	removal.drive->old = NULL;
+}
+
+static struct removal *new_removal(struct drives *drives, struct drive *drive)
+{
+	struct removal *removal = malloc(sizeof(*removal));
+
+	if (removal)
+		*removal = (struct removal){drives, drive};
+	return removal;
+}
+
+int drives_remove(struct drives *drives, const struct vm_drive *place, struct hyperv *hyperv,
+		  void (*done)(void *ctx), void *ctx)
+{
+	struct drive *drive = find(drives, place);
+	struct removal *removal;
+	int r;
+
+	if (!drive)
+		return -ENOENT;
+	if (drive->removing || drive->old)
+		return -EBUSY;
+	removal = new_removal(drives, drive);
+	if (!removal)
+		return -ENOMEM;
+	drive->removing = true;
+	drive->done = done;
+	drive->ctx = ctx;
+	r = hyperv_detach(hyperv, &drive->place, on_detached, removal);
+	if (r < 0) {
+		drive->removing = false;
+		free(removal);
+	}
+	return r;
+}
+
+static int open_medium(const struct vm_drive *place, const char *path, char **ret_path,
+		       struct disk **ret_disk, struct vm_error *error)
+{
+	const struct vm_drive drive = {.dvd = true, .path = path, .format = place->format};
+	int r;
+
+	*ret_path = NULL;
+	*ret_disk = NULL;
+	if (!path)
+		return 0;
+	r = open_image(&drive, ret_disk, error);
+	if (!r)
+		*ret_path = strdup(path);
+	return r;
+}
+
+int drives_change_medium(struct drives *drives, const struct vm_drive *place, const char *path,
+			 struct hyperv *hyperv, struct vm_error *ret_error)
+{
+	struct drive *drive = find(drives, place);
+	struct removal *removal;
+	struct disk *disk;
+	char *own_path;
+	int r;
+
+	if (!drive || !drive->place.dvd)
+		return vm_fail(ret_error, -ENOENT, BLAME_DRIVE, "there is no DVD drive");
+	if (drive->removing || drive->old)
+		return vm_fail(ret_error, -EBUSY, BLAME_DRIVE, "the drive is busy; try again");
+	r = open_medium(&drive->place, path, &own_path, &disk, ret_error);
+	if (r < 0)
+		return r;
+	removal = new_removal(drives, drive);
+	r = removal ? hyperv_change_medium(hyperv, &drive->place, disk,
+					   drive->disk ? on_detached : NULL, removal)
+		    : -ENOMEM;
+	if (r < 0) {
+		free(removal);
+		free(own_path);
+		if (disk)
+			disk_close(disk);
+		return vm_fail(ret_error, r, BLAME_DRIVE, "the medium cannot be changed: %s",
+			       strerror(-r));
+	}
+	if (!drive->disk)
+		free(removal);
+	drive->old = drive->disk;
+	drive->disk = disk;
+	free((char *)drive->place.path);
+	drive->place.path = own_path;
+	return 0;
+}
+
+void drives_machine_gone(struct drives *drives)
+{
+	for (size_t i = drives->count; i-- > 0;) {
+		struct drive *drive = drives->list[i];
+
+		if (drive->old)
+			disk_close(drive->old);
+		drive->old = NULL;
+		if (drive->removing)
+			removed(drives, drive);
+	}
+}
+
+size_t drives_list(const struct drives *drives, struct vm_drive *list, size_t max)
+{
+	size_t count = MIN(drives->count, max);
+
+	for (size_t i = 0; i < count; i++)
+		list[i] = drives->list[i]->place;
+	return count;
+}

@@ -1,0 +1,35 @@
+/*
+ * drives.h - the drives of a machine: their images stay open over the guest's reboots
+ *
+ * All of it on the loop's thread.
+ */
+#ifndef VM_DRIVES_H
+#define VM_DRIVES_H
+
+#include "hyperv.h"
+
+struct drives;
+
+int drives_new(struct drives **ret_drives); /* 0, -ENOMEM */
+/* Closes what is open. No machine has them any more. NULL is taken. */
+void drives_free(struct drives *drives);
+
+/*
+ * drives_add() - open the image, note the drive, and attach it to @hyperv (NULL: later)
+ * Returns: 0; -EINVAL no such place; -EEXIST place taken; disk_open()'s errors. Then *ret_error.
+ */
+int drives_add(struct drives *drives, const struct vm_drive *drive, struct hyperv *hyperv,
+	       struct vm_error *ret_error);
+/* At each boot. Returns 0, or -errno with *ret_error. */
+int drives_attach_all(struct drives *drives, struct hyperv *hyperv, struct vm_error *ret_error);
+/* The machine is gone: what it was still detaching is closed, and the waiting are told. */
+void drives_machine_gone(struct drives *drives);
+
+/* As vm_detach_drive(), vm_change_medium(), vm_drives(). */
+int drives_remove(struct drives *drives, const struct vm_drive *place, struct hyperv *hyperv,
+		  void (*done)(void *ctx), void *ctx);
+int drives_change_medium(struct drives *drives, const struct vm_drive *place, const char *path,
+			 struct hyperv *hyperv, struct vm_error *ret_error);
+size_t drives_list(const struct drives *drives, struct vm_drive *list, size_t max);
+
+#endif
