@@ -1,13 +1,20 @@
 /*
- * ic.c - the integration services as one object (nothing is offered yet)
+ * ic.c - the integration services as one object: the table, life, status
+ *
+ * A service is a row here and a file of its own. Rows stand in the order of enum ic_service.
  */
-#include "ic.h"
-
 #include <errno.h>
 #include <stdlib.h>
 
-struct ic {
-	struct ic_config config;
+#include "ic_internal.h"
+
+static const struct ic_row *const rows[IC_SERVICE_COUNT] = {
+	[IC_HEARTBEAT] = &ic_heartbeat_row,
+	[IC_SHUTDOWN] = &ic_shutdown_row,
+	[IC_TIMESYNC] = &ic_timesync_row,
+	[IC_KVP] = &ic_kvp_row,
+	[IC_VSS] = &ic_vss_row,
+	[IC_FCOPY] = &ic_fcopy_row,
 };
 
 int ic_new(const struct ic_config *config, struct ic **ret_ic)
@@ -17,74 +24,38 @@ int ic_new(const struct ic_config *config, struct ic **ret_ic)
 	if (!ic)
 		return -ENOMEM;
 	ic->config = *config;
+	for (int i = 0; i < IC_SERVICE_COUNT; i++) {
+		int r = ic_provider_init(&ic->services[i], ic, rows[i]);
+
+		if (r) {
+			ic_free(ic);
+			return r;
+		}
+	}
 	*ret_ic = ic;
 	return 0;
 }
 
 void ic_free(struct ic *ic)
 {
+	if (!ic)
+		return;
+	for (int i = IC_SERVICE_COUNT; i-- > 0;)
+		ic_provider_destroy(&ic->services[i]);
 	free(ic);
 }
 
 void ic_get_status(const struct ic *ic, struct ic_status status[IC_SERVICE_COUNT])
 {
-	for (int i = 0; i < IC_SERVICE_COUNT; i++)
-		status[i] = (struct ic_status){ .name = "" };
-}
+	for (int i = 0; i < IC_SERVICE_COUNT; i++) {
+		const struct ic_provider *provider = &ic->services[i];
 
-void ic_get_heartbeat(const struct ic *ic, struct ic_heartbeat *ret_heartbeat)
-{
-	*ret_heartbeat = (struct ic_heartbeat){ .state = IC_HEARTBEAT_NO_CONTACT };
-}
-
-int ic_shutdown(struct ic *ic, enum ic_shutdown_kind kind, bool force, const char *reason,
-		ic_done *done, void *ctx)
-{
-	return -ENOTCONN;
-}
-
-int ic_sync_time(struct ic *ic, bool step)
-{
-	return -ENOTCONN;
-}
-
-int ic_kvp_get(struct ic *ic, enum ic_kvp_pool pool, const char *key, ic_kvp_pair *pair, void *ctx)
-{
-	return -ENOTCONN;
-}
-
-int ic_kvp_enumerate(struct ic *ic, enum ic_kvp_pool pool, ic_kvp_pair *pair, void *ctx)
-{
-	return -ENOTCONN;
-}
-
-int ic_kvp_set(struct ic *ic, enum ic_kvp_pool pool, const char *key, const char *value,
-	       ic_done *done, void *ctx)
-{
-	return -ENOTCONN;
-}
-
-int ic_kvp_delete(struct ic *ic, enum ic_kvp_pool pool, const char *key, ic_done *done, void *ctx)
-{
-	return -ENOTCONN;
-}
-
-int ic_kvp_get_ip(struct ic *ic, const char *mac, ic_kvp_pair *pair, void *ctx)
-{
-	return -ENOTCONN;
-}
-
-int ic_freeze(struct ic *ic, ic_done *done, void *ctx)
-{
-	return -ENOTCONN;
-}
-
-int ic_thaw(struct ic *ic, ic_done *done, void *ctx)
-{
-	return -ENOTCONN;
-}
-
-int ic_copy_file(struct ic *ic, const struct ic_copy *copy, ic_done *done, void *ctx)
-{
-	return -ENOTCONN;
+		status[i] = (struct ic_status){
+			.name = provider->row->name,
+			.open = provider->phase == IC_READY,
+			.framework = {provider->framework.major, provider->framework.minor},
+			.message = {provider->message_version.major,
+				    provider->message_version.minor},
+		};
+	}
 }
