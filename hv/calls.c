@@ -219,9 +219,12 @@ static const struct hv_call_row rows[] = {
 
 const struct hv_call_row *hv_find_call(const struct hv *hv, uint16_t code)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		if (rows[i].code == code)
-			return (rows[i].flags & FLUSHES) && !hv->services.flush_tlb ? NULL
-										    : &rows[i];
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		if (rows[i].code != code)
+			continue;
+		if ((rows[i].flags & CALL_FLUSHES) && !hv->services.flush_tlb)
+			return NULL;
+		return &rows[i];
+	}
 	return NULL;
 }
