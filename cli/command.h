@@ -59,6 +59,13 @@ struct option_row {
 	const char *const *words; /* ends with NULL */
 };
 
+/* What a command does further words for, in help and completion: "kvp-get", "KEY", a sentence. */
+struct word_row {
+	const char *name;
+	const char *arguments; /* as help shows them; NULL: none */
+	const char *help;
+};
+
 #define COMMAND_OPTIONS_BYTES 4096
 struct command {
 	const char *name;
@@ -66,6 +73,11 @@ struct command {
 	const char *const
 		*argument_words; /* for completion and checking; NULL: the commands' names */
 	bool argument_required;
+	/* The words after the argument, as help shows them; NULL: there are none. They are optional. */
+	const char *more_arguments;
+	size_t more_offset; /* of a struct option_files in the command's options: the words */
+	const char *words_title;
+	const struct word_row *words; /* ends with name == NULL; NULL: none */
 	const char *summary; /* one line */
 	const char *description;
 	const struct option_row *options;		       /* ends with name == NULL */

@@ -63,6 +63,21 @@ static void write_synopsis(FILE *out, const struct command *command)
 		fprintf(out, " [OPTION]...");
 	if (command->argument)
 		fprintf(out, command->argument_required ? " %s" : " [%s]", command->argument);
+	if (command->more_arguments)
+		fprintf(out, " %s", command->more_arguments);
+}
+
+static void write_word_rows(FILE *out, const struct command *command)
+{
+	if (!command->words)
+		return;
+	fprintf(out, "\n%s:\n", command->words_title);
+	for (const struct word_row *row = command->words; row->name; row++) {
+		size_t used = fprintf(out, "  %s%s%s", row->name, row->arguments ? " " : "",
+				      row->arguments ?: "");
+
+		write_row(out, used, row->help);
+	}
 }
 
 void help_write_command(FILE *out, const struct command *command)
@@ -73,6 +88,7 @@ void help_write_command(FILE *out, const struct command *command)
 	write_synopsis(out, command);
 	fprintf(out, "\n");
 	write_wrapped(out, command->description, 0, 0);
+	write_word_rows(out, command);
 	if (command->options->name)
 		fprintf(out, "\nOptions:\n");
 	for (const struct option_row *row = command->options; row->name; row++) {
@@ -127,6 +143,20 @@ static void write_man_option(FILE *out, const struct option_row *row)
 	fprintf(out, ".\n");
 }
 
+static void write_man_word(FILE *out, const struct word_row *row)
+{
+	fprintf(out, ".TP\n.B ");
+	write_roff(out, row->name);
+	if (row->arguments) {
+		fprintf(out, " \\fI");
+		write_roff(out, row->arguments);
+		fprintf(out, "\\fR");
+	}
+	fprintf(out, "\n");
+	write_roff(out, row->help);
+	fprintf(out, ".\n");
+}
+
 static void write_man_command(FILE *out, const struct command *command)
 {
 	fprintf(out, ".SS ");
@@ -134,6 +164,8 @@ static void write_man_command(FILE *out, const struct command *command)
 	fprintf(out, "\n");
 	write_roff(out, command->description);
 	fprintf(out, "\n");
+	for (const struct word_row *row = command->words; row && row->name; row++)
+		write_man_word(out, row);
 	for (const struct option_row *row = command->options; row->name; row++)
 		write_man_option(out, row);
 }
@@ -191,17 +223,22 @@ static void write_option_completion(FILE *out, const struct command *command)
 	fprintf(out, "\t%s) words=\"--help", command->name);
 	for (const struct option_row *row = command->options; row->name; row++)
 		fprintf(out, " --%s", row->name);
+	for (const struct word_row *row = command->words; row && row->name; row++)
+		fprintf(out, " %s", row->name);
 	if (command->argument_words)
 		write_words(out, command->argument_words);
-	else if (command->argument)
+	else if (command->argument && !command->more_arguments)
 		write_commands(out);
-	fprintf(out, "\" ;;\n");
+	fprintf(out, "\"");
+	if (command->more_arguments)
+		fprintf(out, "; COMPREPLY=($(compgen -f -- \"$word\"))");
+	fprintf(out, " ;;\n");
 }
 
 void completion_write_bash(FILE *out)
 {
 	fprintf(out, "# bash completion for mullion\n_mullion() {\n"
-		     "\tlocal word=\"${COMP_WORDS[COMP_CWORD]}\" words=\"\"\n"
+		     "\tlocal word=\"${COMP_WORDS[COMP_CWORD]}\" words=\"\"\n\tCOMPREPLY=()\n"
 		     "\tif [ \"$COMP_CWORD\" -eq 1 ]; then\n\t\tCOMPREPLY=($(compgen -W \"");
 	write_commands(out);
 	fprintf(out, "\" -- \"$word\"))\n\t\treturn\n\tfi\n"
@@ -215,7 +252,7 @@ void completion_write_bash(FILE *out)
 	fprintf(out, "\tesac\n\tcase \"${COMP_WORDS[1]}\" in\n");
 	for (const struct command *command = command_table; command->name; command++)
 		write_option_completion(out, command);
-	fprintf(out, "\tesac\n\tCOMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n}\n"
+	fprintf(out, "\tesac\n\tCOMPREPLY+=($(compgen -W \"$words\" -- \"$word\"))\n}\n"
 		     "complete -o filenames -F _mullion mullion\n");
 }
 

@@ -262,14 +262,21 @@ static int check_required(const struct parse *parse, const char *argument)
 	return 0;
 }
 
-static int take_argument(const struct command *command, const char *word, const char **argument)
+static int take_argument(struct parse *parse, const char *word, const char **argument)
 {
-	if (!command->argument || *argument) {
-		log_error("%s: unexpected argument of 'mullion %s'", word, command->name);
-		return -EINVAL;
+	const struct command *command = parse->command;
+	struct option_files *more = (struct option_files *)(parse->options + command->more_offset);
+
+	if (command->argument && !*argument) {
+		*argument = word;
+		return 0;
 	}
-	*argument = word;
-	return 0;
+	if (command->more_arguments && more->count < OPTION_MAX_FILES) {
+		more->items[more->count++] = word;
+		return 0;
+	}
+	log_error("%s: unexpected argument of 'mullion %s'", word, command->name);
+	return -EINVAL;
 }
 
 static bool asks_for_help(int argc, char **argv)
@@ -301,7 +308,7 @@ int options_parse(const struct command *command, int argc, char **argv, void *op
 			r = parse_option(&parse, argv + i, argc - i);
 			i += MAX(r, 0);
 		} else {
-			r = take_argument(command, argv[i++], ret_argument);
+			r = take_argument(&parse, argv[i++], ret_argument);
 		}
 	}
 	return r < 0 ? r : check_required(&parse, *ret_argument);
