@@ -7,7 +7,9 @@
  *
  * Time: the guest's TSC is the host's plus an offset that is the same for all VPs, so any thread
  * can tell the reference time. Synthetic timers are timers of the loop; they may ring early by the
- * drift between CLOCK_MONOTONIC and the TSC, and hv asks again then.
+ * drift between CLOCK_MONOTONIC and the TSC, and hv asks again then. The TSC is not offered as
+ * invariant, because the machine may move to a host with another rate: the guest's clock is the
+ * reference TSC page.
  */
 #include "hyperv.h"
 
@@ -218,9 +220,8 @@ static struct hv_config make_config(const struct engine *engine, unsigned int vp
 size_t hyperv_cpuid(const struct engine *engine, unsigned int vp_count,
 		    struct cpuid_leaf leaves[HV_CPUID_LEAVES])
 {
-	struct hv_config config = make_config(engine, vp_count, NULL);
+	const struct hv_config config = make_config(engine, vp_count, NULL);
 
-	config.tsc_invariant = true;
 	return hv_cpuid(&config, leaves);
 }
 
@@ -456,7 +457,6 @@ static int make_hv(struct hyperv *hyperv)
 		return r;
 	config.tsc_hz = hyperv->clocks.tsc_hz;
 	config.apic_hz = hyperv->clocks.apic_hz;
-	config.tsc_invariant = true;
 	return hv_new(&config, &hyperv->hv);
 }
 
