@@ -43,7 +43,9 @@
 #define PC_IOAPIC_BYTES 0x1000u
 #define PC_LAPIC_GPA	0xfee00000u
 #define PC_ACPI_GPA	0x000e0000u /* tables; the RSDP is the first thing in there */
-#define PC_ACPI_BYTES	0x00020000u
+#define PC_ACPI_BYTES	0x00010000u
+#define PC_SMBIOS_GPA	0x000f0000u /* the entry point is the first thing in there */
+#define PC_SMBIOS_BYTES 0x00010000u
 #define PC_LOW_RAM_END	0x000a0000u /* 640 KiB hole up to 1 MiB */
 /* RAM below 4 GiB ends here at the latest; the rest goes to 4 GiB and up. */
 #define PC_HOLE_GPA 0xc0000000u

@@ -32,7 +32,7 @@ size_t layout_e820(const struct layout *layout, struct e820_entry map[LAYOUT_E82
 	const struct e820_entry rows[] = {
 		{0, MIN(layout->low_bytes, (uint64_t)PC_LOW_RAM_END), E820_RAM},
 		{PC_LOW_RAM_END, PC_ACPI_GPA - PC_LOW_RAM_END, E820_RESERVED},
-		{PC_ACPI_GPA, PC_ACPI_BYTES, E820_RESERVED},
+		{PC_ACPI_GPA, PC_ACPI_BYTES + PC_SMBIOS_BYTES, E820_RESERVED},
 		{MIB, layout->low_bytes > MIB ? layout->low_bytes - MIB : 0, E820_RAM},
 		{PC_IOAPIC_GPA, PC_HOLE_END - PC_IOAPIC_GPA, E820_RESERVED},
 		{PC_HOLE_END, layout->high_bytes, E820_RAM},

@@ -12,6 +12,7 @@
 
 #include "cpuid_policy.h"
 #include "hyperv.h"
+#include "smbios.h"
 #include "size.h"
 
 struct build {
@@ -195,6 +196,23 @@ static int write_tables(struct build *build)
 		     : 0;
 }
 
+/* Without Hyper-V's interface the maker's name would mislead a guest. */
+static int write_smbios(struct build *build)
+{
+	const struct smbios_config config = {.serial = ""};
+	struct machine *machine = build->machine;
+	uint8_t *area = layout_hva(&machine->layout, &machine->memory, PC_SMBIOS_GPA,
+				   PC_SMBIOS_BYTES);
+	int r;
+
+	if (!build->config->hyper_v)
+		return 0;
+	r = area ? smbios_write(&config, area, PC_SMBIOS_BYTES, PC_SMBIOS_GPA) : -ENOSPC;
+	return r < 0 ? vm_fail(build->error, r, BLAME_MEMORY,
+			       "the SMBIOS structures do not fit; give the guest more memory")
+		     : 0;
+}
+
 /* --- the kernel --- */
 
 static int load_kernel(struct build *build)
@@ -254,8 +272,9 @@ static const struct machine_part {
 	{make_memory, free_memory}, {make_partition, free_partition},
 	{map_memory, NULL},	    {make_chipset, free_chipset},
 	{make_boot_vp, NULL},	    {make_devices, NULL},
-	{write_tables, NULL},	    {load_kernel, NULL},
-	{make_other_vps, NULL},	    {make_hyperv, free_hyperv},
+	{write_tables, NULL},	    {write_smbios, NULL},
+	{load_kernel, NULL},	    {make_other_vps, NULL},
+	{make_hyperv, free_hyperv},
 };
 
 void machine_free(struct machine *machine)
