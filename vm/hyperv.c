@@ -350,6 +350,7 @@ static int need_controller(struct hyperv *hyperv, const struct vm_drive *drive)
 	bool ide = drive->bus == VM_BUS_IDE;
 	const struct storvsp_config config = {
 		.bus = hyperv->bus,
+		.loop = hyperv->loop,
 		.kind = ide ? STORVSP_IDE : STORVSP_SCSI,
 		.number = drive->controller * (ide ? 2 : 1) + (ide ? drive->lun : 0),
 		.instance = scsi_instance(drive->controller),
