@@ -95,7 +95,7 @@ static int read_file(const char *option, const char *path, uint64_t max_bytes,
 {
 	uint8_t *bytes;
 	uint64_t count;
-	int r = file_read(path, max_bytes, &bytes, &count);
+	int r = file_load(path, max_bytes, &bytes, &count);
 
 	if (r < 0) {
 		log_error("--%s %s: %s", option, path, file_error_text(r));

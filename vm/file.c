@@ -57,7 +57,7 @@ static int read_all(int fd, uint64_t guess, uint64_t max_bytes, uint8_t **bytes,
 	}
 }
 
-int file_read(const char *path, uint64_t max_bytes, uint8_t **ret_bytes, uint64_t *ret_count)
+int file_load(const char *path, uint64_t max_bytes, uint8_t **ret_bytes, uint64_t *ret_count)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	uint8_t *bytes = NULL;
