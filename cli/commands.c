@@ -88,7 +88,7 @@ const struct option_row run_options[] = {
 	 .argument = "WHICH",
 	 .type = OPTION_CHOICE,
 	 .offset = AT(hypervisor),
-	 .preset = "none",
+	 .preset = "hyper-v",
 	 .words = hypervisor_words,
 	 .help = "What the guest finds below it: hyper-v (Hyper-V's interface with VMBus), or "
 		 "none (a bare PC; no disks)"},
