@@ -8,17 +8,15 @@
 
 #include <string.h>
 
+/* @crash is zeroed, and one byte of its text stays so. */
 static void copy_text(struct hv *hv, struct hv_crash *crash)
 {
 	uint64_t bytes = MIN(crash->parameters[4], sizeof(crash->text) - 1);
 	const void *text;
 
-	crash->text[0] = 0;
 	text = bytes ? hv->services.ram(hv->services.ctx, crash->parameters[3], bytes) : NULL;
-	if (!text)
-		return;
-	memcpy(crash->text, text, bytes);
-	crash->text[bytes] = 0;
+	if (text)
+		memcpy(crash->text, text, bytes);
 }
 
 void hv_report_crash(struct hv *hv, uint64_t control)
