@@ -19,7 +19,10 @@ struct control;
  * Returns: 0; -EADDRINUSE somebody listens there; -EEXIST it is not a socket; -errno of bind(2).
  */
 int control_new(struct loop *loop, const char *path, struct vm *vm, struct control **ret_control);
-/* Closes connections, unlinks the socket. */
+/*
+ * Closes connections, unlinks the socket. NULL is taken. Requests that still wait for the guest end
+ * unheard; their callbacks may come later, up to vm_free().
+ */
 void control_free(struct control *control);
 
 #endif
