@@ -1,0 +1,341 @@
+/*
+ * threads_test.c - bus, channels, VPs and the hypervisor's callbacks on threads of their own
+ *
+ * Nothing here depends on time: a guest's thread waits for messages and signals on a condition
+ * variable. What is tested is that all of it comes, and that the sanitizer finds no race.
+ */
+#include "fixture.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "loop_thread.h"
+
+#define CHANNELS 3u
+#define ROUNDS	 30u
+#define PACKETS	 300u
+#define PAGES	 8u
+
+struct machine {
+	struct guest_memory memory;
+	struct fixture *f; /* its loop is served by bus_thread */
+	pthread_t bus_thread;
+	struct loop_thread *loops[CHANNELS];
+	struct provider providers[CHANNELS];
+	pthread_mutex_t lock;
+	pthread_cond_t signalled;
+	bool flags[VMBUS_RELID_LIMIT];
+};
+
+static void *serve_bus(void *ctx)
+{
+	assert(!loop_run(ctx));
+	return NULL;
+}
+
+static void flag_set(void *ctx, unsigned int vp, unsigned int flag)
+{
+	struct machine *machine = ctx;
+
+	pthread_mutex_lock(&machine->lock);
+	machine->flags[flag] = true;
+	pthread_cond_broadcast(&machine->signalled);
+	pthread_mutex_unlock(&machine->lock);
+}
+
+/* A minute without a signal means that one was lost. */
+static void wait_for_flag(struct machine *machine, uint32_t relid)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 60;
+	pthread_mutex_lock(&machine->lock);
+	while (!machine->flags[relid]) {
+		if (pthread_cond_timedwait(&machine->signalled, &machine->lock, &until) ==
+		    ETIMEDOUT)
+			abort();
+	}
+	machine->flags[relid] = false;
+	pthread_mutex_unlock(&machine->lock);
+}
+
+static void machine_init(struct machine *machine)
+{
+	char name[16];
+
+	*machine = (struct machine){.f = fixture_new()};
+	pthread_mutex_init(&machine->lock, NULL);
+	pthread_cond_init(&machine->signalled, NULL);
+	machine->f->hv.flag_set = flag_set;
+	machine->f->hv.ctx = machine;
+	for (unsigned int i = 0; i < CHANNELS; i++) {
+		snprintf(name, sizeof(name), "channel %u", i);
+		assert_int_equal(loop_thread_new(name, &machine->loops[i]), 0);
+		machine->providers[i].echo = true;
+		provider_offer(machine->f, &machine->providers[i], i + 1,
+			       loop_thread_loop(machine->loops[i]));
+	}
+	assert_int_equal(pthread_create(&machine->bus_thread, NULL, serve_bus, machine->f->loop),
+			 0);
+}
+
+static void machine_end(struct machine *machine)
+{
+	loop_stop(machine->f->loop);
+	pthread_join(machine->bus_thread, NULL);
+	machine->f->hv.flag_set = NULL;
+	fixture_free(machine->f);
+	for (unsigned int i = 0; i < CHANNELS; i++)
+		loop_thread_free(machine->loops[i]);
+	pthread_cond_destroy(&machine->signalled);
+	pthread_mutex_destroy(&machine->lock);
+}
+
+/* --- the guest's side, on several threads --- */
+
+static void post_blindly(struct machine *machine, const void *message, uint32_t bytes)
+{
+	while (vmbus_post_message(machine->f->bus, 4, message, bytes) == 0x13)
+		sched_yield();
+}
+
+/* The next message of @type, which others may read past but not take. */
+static void wait_for_message(struct machine *machine, uint32_t type, uint32_t relid)
+{
+	struct hv *hv = &machine->f->hv;
+	uint64_t give_up = monotonic_ns() + 60000000000;
+
+	while (monotonic_ns() < give_up) {
+		bool found = false;
+
+		pthread_mutex_lock(&hv->lock);
+		for (unsigned int i = hv->first; i < hv->first + hv->count && !found; i++) {
+			uint32_t *words = (uint32_t *)hv->messages[i].payload;
+
+			found = words[0] == type && (!relid || words[2] == relid);
+			if (found)
+				words[0] = 0;
+		}
+		pthread_mutex_unlock(&hv->lock);
+		if (found)
+			return;
+		sched_yield();
+	}
+	abort();
+}
+
+static void contact(struct machine *machine)
+{
+	const struct vmbus_initiate_contact message = {
+		{VMBUS_INITIATE_CONTACT}, VMBUS_VERSION_5_3, .sint = VMBUS_SINT};
+	const struct vmbus_message_header request = {VMBUS_REQUEST_OFFERS};
+
+	post_blindly(machine, &message, sizeof(message));
+	wait_for_message(machine, VMBUS_VERSION_RESPONSE, 0);
+	post_blindly(machine, &request, sizeof(request));
+	wait_for_message(machine, VMBUS_ALL_OFFERS_DELIVERED, 0);
+}
+
+static uint64_t first_pfn(uint32_t relid)
+{
+	return relid * 0x40ull;
+}
+
+static void open_rings(struct machine *machine, uint32_t relid)
+{
+	uint8_t message[VMBUS_MESSAGE_BYTES_MAX] = {};
+	const struct vmbus_gpadl_header header = {
+		{VMBUS_GPADL_HEADER}, relid, relid, (PAGES + 1) * 8, 1};
+	const struct vmbus_open_channel open = {{VMBUS_OPEN_CHANNEL}, relid,	relid, relid,
+						relid % VP_COUNT,     PAGES / 2};
+	uint64_t list[PAGES + 1] = {PAGES * PAGE_BYTES};
+
+	for (unsigned int i = 0; i < PAGES; i++)
+		list[1 + i] = first_pfn(relid) + i;
+	memcpy(message, &header, sizeof(header));
+	memcpy(message + sizeof(header), list, sizeof(list));
+	post_blindly(machine, message, sizeof(header) + sizeof(list));
+	wait_for_message(machine, VMBUS_GPADL_CREATED, relid);
+	post_blindly(machine, &open, sizeof(open));
+	wait_for_message(machine, VMBUS_OPEN_RESULT, relid);
+}
+
+static void close_rings(struct machine *machine, uint32_t relid)
+{
+	const struct vmbus_relid_message close = {{VMBUS_CLOSE_CHANNEL}, relid};
+	const struct vmbus_gpadl_teardown teardown = {{VMBUS_GPADL_TEARDOWN}, relid, relid};
+
+	post_blindly(machine, &close, sizeof(close));
+	post_blindly(machine, &teardown, sizeof(teardown));
+	wait_for_message(machine, VMBUS_GPADL_TORNDOWN, relid);
+}
+
+/* As many packets as fit, then sleep until an answer comes; with the interrupt off while reading.
+ */
+static void exchange(struct machine *machine, uint32_t relid, struct guest_rings *rings,
+		     unsigned int count)
+{
+	unsigned int sent = 0, received = 0;
+	uint8_t packet[512], payload[400] = {};
+	bool signal;
+
+	while (received < count) {
+		bool moved = false;
+
+		while (sent < count && !guest_write(&rings->up, VMBUS_PACKET_DATA, 1, sent, payload,
+						    sent % 400, &signal)) {
+			sent++;
+			moved = true;
+			if (signal)
+				vmbus_signal_event(machine->f->bus, 0x2000 + relid, 0);
+		}
+		while (guest_read(&rings->down, packet, sizeof(packet), &signal)) {
+			assert(((struct vmbus_packet_descriptor *)packet)->transaction_id ==
+			       received);
+			received++;
+			moved = true;
+			if (signal)
+				vmbus_signal_event(machine->f->bus, 0x2000 + relid, 0);
+		}
+		if (!moved)
+			wait_for_flag(machine, relid);
+	}
+}
+
+struct driver {
+	struct machine *machine;
+	uint32_t relid;
+	pthread_t thread;
+};
+
+/* Opens, exchanges, closes; in every other round without having read all answers. */
+static void *drive(void *ctx)
+{
+	struct driver *driver = ctx;
+	struct machine *machine = driver->machine;
+	bool signal;
+
+	for (unsigned int round = 0; round < ROUNDS; round++) {
+		const struct vmbus_modify_channel move = {
+			{VMBUS_MODIFY_CHANNEL}, driver->relid, round % VP_COUNT};
+		struct guest_rings rings =
+			guest_rings_init(machine->f, first_pfn(driver->relid), PAGES);
+
+		open_rings(machine, driver->relid);
+		post_blindly(machine, &move, sizeof(move));
+		exchange(machine, driver->relid, &rings, PACKETS);
+		wait_for_message(machine, VMBUS_MODIFY_CHANNEL_RESPONSE, driver->relid);
+		for (unsigned int i = 0; round % 2 && i < 20; i++)
+			guest_write(&rings.up, VMBUS_PACKET_DATA, 1, i, "", 0, &signal);
+		vmbus_signal_event(machine->f->bus, 0x2000 + driver->relid, 0);
+		close_rings(machine, driver->relid);
+	}
+	return NULL;
+}
+
+/* A VP whose SynIC comes and goes, and that signals what it likes. */
+struct vp_thread {
+	struct machine *machine;
+	atomic_bool stop;
+	pthread_t thread;
+};
+
+static void set_refusing(struct machine *machine, bool refusing)
+{
+	pthread_mutex_lock(&machine->f->hv.lock);
+	machine->f->hv.slot_taken = machine->f->hv.flags_refused = refusing;
+	pthread_mutex_unlock(&machine->f->hv.lock);
+	if (!refusing)
+		vmbus_synic_ready(machine->f->bus);
+}
+
+static void *disturb(void *ctx)
+{
+	struct vp_thread *vp = ctx;
+
+	for (uint32_t i = 0; !vp->stop; i++) {
+		set_refusing(vp->machine, true);
+		vmbus_signal_event(vp->machine->f->bus, 0x2000 + i % 6, 0);
+		sched_yield();
+		set_refusing(vp->machine, false);
+	}
+	return NULL;
+}
+
+static void drive_all(struct machine *machine)
+{
+	struct driver drivers[CHANNELS];
+	struct vp_thread vp = {.machine = machine};
+
+	assert_int_equal(pthread_create(&vp.thread, NULL, disturb, &vp), 0);
+	for (uint32_t i = 0; i < CHANNELS; i++) {
+		drivers[i] = (struct driver){.machine = machine, .relid = i + 1};
+		assert_int_equal(pthread_create(&drivers[i].thread, NULL, drive, &drivers[i]), 0);
+	}
+	for (uint32_t i = 0; i < CHANNELS; i++)
+		pthread_join(drivers[i].thread, NULL);
+	vp.stop = true;
+	pthread_join(vp.thread, NULL);
+}
+
+static void channels_on_threads_of_their_own_open_serve_and_close(void **state)
+{
+	struct machine machine;
+
+	machine_init(&machine);
+	contact(&machine);
+	drive_all(&machine);
+	machine_end(&machine);
+	for (unsigned int i = 0; i < CHANNELS; i++) {
+		assert_int_equal(machine.providers[i].opens, ROUNDS);
+		assert_int_equal(machine.providers[i].closes, ROUNDS);
+		assert_true(machine.providers[i].packets >= ROUNDS * PACKETS);
+	}
+}
+
+static void connections_end_while_packets_are_in_flight(void **state)
+{
+	const struct vmbus_message_header unload = {VMBUS_UNLOAD};
+	struct machine machine;
+	bool signal;
+
+	machine_init(&machine);
+	for (unsigned int round = 0; round < ROUNDS; round++) {
+		struct guest_rings rings[CHANNELS];
+
+		contact(&machine);
+		for (uint32_t i = 0; i < CHANNELS; i++) {
+			rings[i] = guest_rings_init(machine.f, first_pfn(i + 1), PAGES);
+			open_rings(&machine, i + 1);
+		}
+		for (unsigned int packet = 0; packet < 50; packet++) {
+			for (uint32_t i = 0; i < CHANNELS; i++) {
+				guest_write(&rings[i].up, VMBUS_PACKET_DATA, 1, packet, "", 0,
+					    &signal);
+				vmbus_signal_event(machine.f->bus, 0x2001 + i, 0);
+			}
+		}
+		/* The next contact is an unload too, as after a crash. */
+		if (round % 2) {
+			post_blindly(&machine, &unload, sizeof(unload));
+			wait_for_message(&machine, VMBUS_UNLOAD_RESPONSE, 0);
+		}
+	}
+	machine_end(&machine);
+	for (unsigned int i = 0; i < CHANNELS; i++) {
+		assert_int_equal(machine.providers[i].opens, ROUNDS);
+		assert_int_equal(machine.providers[i].closes, ROUNDS);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(channels_on_threads_of_their_own_open_serve_and_close),
+		cmocka_unit_test(connections_end_while_packets_are_in_flight),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
