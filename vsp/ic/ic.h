@@ -122,7 +122,7 @@ struct ic_copy {
 	void (*progress)(void *ctx, uint64_t bytes); /* the guest has so many; may be NULL */
 };
 int ic_copy_file(struct ic *ic, const struct ic_copy *copy, ic_done *done, void *ctx);
-/* The copy ends with -ECANCELED, soon. -ENOENT: there is none. */
+/* The copy ends with -ECANCELED, soon, unless its end is near. -ENOENT: there is none. */
 int ic_cancel_copy(struct ic *ic);
 
 #endif

@@ -124,7 +124,9 @@ static void vss_frozen_too_long(void *ctx)
 	struct ic_provider *provider = ctx;
 	struct vss *vss = provider->state;
 
-	log_warning("the guest's file systems were frozen for too long and are thawed now");
+	if (!vss->thaw_tries)
+		log_warning("the guest's file systems were frozen for %d seconds: thawing them",
+			    IC_FREEZE_SECONDS);
 	vss->result = 0;
 	vss_begin_thaw(provider);
 }
