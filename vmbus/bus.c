@@ -242,6 +242,9 @@ void vmbus_free(struct vmbus *bus)
 	if (!bus)
 		return;
 	assert(!bus->busy);
+	/* A provider may have gone a moment before the bus. */
+	while (bus->gone)
+		bus->gone->gone_work.run(&bus->gone->gone_work);
 	bus_discard_messages(bus);
 	gpadl_drop_all(bus);
 	for (unsigned int i = 0; i < VMBUS_RELID_LIMIT; i++) {

@@ -397,7 +397,11 @@ static int take_relid(struct vmbus *bus, uint32_t *ret_relid)
 static void gone_on_bus(struct loop_work *work)
 {
 	struct vmbus_channel *channel = container_of(work, struct vmbus_channel, gone_work);
+	struct vmbus_channel **link = &channel->bus->gone;
 
+	while (*link != channel)
+		link = &(*link)->next_gone;
+	*link = channel->next_gone;
 	if (channel->rescinded)
 		channel->rescinded(channel->rescinded_ctx);
 	channel_free(channel);
@@ -479,6 +483,8 @@ static void finish_rescind(struct vmbus_channel *channel)
 		bus_send(bus, &rescind, sizeof(rescind));
 	else
 		gpadl_drop(bus, channel->relid);
+	channel->next_gone = bus->gone;
+	bus->gone = channel;
 	loop_post(bus->loop, &channel->gone_work);
 	if (primary) {
 		primary->subchannels--;

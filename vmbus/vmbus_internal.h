@@ -115,6 +115,7 @@ struct vmbus_channel {
 	/* hand-over: the first two to the channel's loop, the others to the bus' */
 	struct loop_work open_work, close_work;
 	struct loop_work opened_work, closed_work, broken_work, subchannels_work, gone_work;
+	struct vmbus_channel *next_gone;
 };
 
 void channel_guest_opens(struct vmbus_channel *channel, const struct vmbus_open_channel *message);
@@ -182,6 +183,7 @@ struct vmbus {
 
 	struct relid relids[VMBUS_RELID_LIMIT];
 	unsigned int busy; /* channels that are not closed */
+	struct vmbus_channel *gone; /* rescinded, their gone_work is queued */
 	unsigned int ring_mappings;
 	struct gpadl *gpadls;
 	unsigned int gpadl_count, gpadl_words;

@@ -966,6 +966,20 @@ static void what_was_never_offered_is_not_rescinded(void **state)
 	fixture_free(f);
 }
 
+static void a_bus_that_goes_first_tells_who_waits_for_a_rescind(void **state)
+{
+	struct fixture *f = fixture_new();
+	struct provider providers[2] = {};
+
+	provider_offer(f, &providers[0], 1, NULL);
+	provider_offer(f, &providers[1], 2, NULL);
+	provider_rescind(&providers[0]);
+	provider_rescind(&providers[1]);
+	fixture_free(f);
+	assert_true(providers[0].rescinded);
+	assert_true(providers[1].rescinded);
+}
+
 /* --- the end of the connection --- */
 
 static void an_unload_waits_for_all_that_is_in_flight(void **state)
@@ -1392,6 +1406,7 @@ int main(void)
 		cmocka_unit_test(a_rescind_follows_the_close_and_what_comes_late_is_tolerated),
 		cmocka_unit_test(a_rescind_answers_the_teardowns_first),
 		cmocka_unit_test(what_was_never_offered_is_not_rescinded),
+		cmocka_unit_test(a_bus_that_goes_first_tells_who_waits_for_a_rescind),
 		cmocka_unit_test(an_unload_waits_for_all_that_is_in_flight),
 		cmocka_unit_test(a_crash_kernel_is_answered_on_its_vp_without_leftovers),
 		cmocka_unit_test(a_reset_closes_everything_silently_and_offers_stay),
