@@ -16,12 +16,7 @@
 #define MAX_WORDS 12
 
 /* The table names them; nothing here runs them. */
-int command_run(const void *options, const char *argument)
-{
-	return EXIT_OK;
-}
-
-int command_host(const void *options, const char *argument)
+int command_ctl(const void *options, const char *argument)
 {
 	return EXIT_OK;
 }
@@ -128,6 +123,24 @@ static void a_mistake_is_one_line_with_option_value_and_reason(void **state)
 	}
 }
 
+static void words_after_the_argument_are_kept_in_order(void **state)
+{
+	char *words[] = {"socket", "--json", "kvp-set", "key", "--", "--value"};
+	uint64_t room[COMMAND_OPTIONS_BYTES / 8] = {};
+	const struct ctl_options *ctl = (const struct ctl_options *)room;
+	const char *argument;
+	bool help;
+
+	assert_int_equal(options_parse(command_find("ctl"), ARRAY_SIZE(words), words, room,
+				       &argument, &help),
+			 0);
+	assert_string_equal(argument, "socket");
+	assert_true(ctl->json);
+	assert_int_equal(ctl->words.count, 3);
+	assert_string_equal(ctl->words.items[0], "kvp-set");
+	assert_string_equal(ctl->words.items[2], "--value");
+}
+
 static void help_wins_over_everything_else(void **state)
 {
 	struct run_options o;
@@ -162,6 +175,11 @@ static void every_option_is_in_help_man_page_and_completion(void **state)
 
 			writers[i](out, command);
 			fclose(out);
+			for (const struct word_row *row = command->words; row && row->name; row++) {
+				/* The man page writes a dash as \\-. */
+				if (i != 1 && !strstr(text, row->name))
+					fail_msg("%s is missing in text %zu", row->name, i);
+			}
 			for (size_t j = 0; command->options[j].name; j++) {
 				if (!strstr(text, command->options[j].name) && i != 1)
 					fail_msg("%s is missing in text %zu",
@@ -226,6 +244,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(options_fill_their_members_and_have_defaults),
 		cmocka_unit_test(a_mistake_is_one_line_with_option_value_and_reason),
+		cmocka_unit_test(words_after_the_argument_are_kept_in_order),
 		cmocka_unit_test(help_wins_over_everything_else),
 		cmocka_unit_test(every_option_is_in_help_man_page_and_completion),
 		cmocka_unit_test(the_escape_key_is_taken_out_of_what_is_typed),

@@ -21,6 +21,15 @@ struct host_options {
 	bool json;
 };
 
+struct ctl_options {
+	struct option_files words; /* the request and what it is about */
+	bool json, reboot, hibernate, force, overwrite, create_directories, dvd, read_only, step;
+	const char *reason, *pool, *bus, *format;
+	struct option_number controller, lun;
+};
+static_assert(sizeof(struct ctl_options) <= COMMAND_OPTIONS_BYTES,
+	      "COMMAND_OPTIONS_BYTES is too small");
+
 struct help_options {
 	bool man;
 };
