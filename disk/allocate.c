@@ -3,8 +3,8 @@
  *
  * The file grows by one block at a time: one fallocate() for the block, its bitmap and the footer
  * behind them, which also sees to it that they read as zeros and that a full file system is noticed
- * while nothing was changed yet. Then the block has its place in memory's table, and requests go on;
- * the next commit (commit.c) writes its bitmap, the footer and its table entry.
+ * while nothing was changed yet. Then the block has its place in memory's table, and requests go
+ * on; the next commit (commit.c) writes its bitmap, the footer and its table entry.
  *
  * Layout: the data begin on a page of the file, the bitmap right before them, the footer right
  * behind them. A footer's place is never used again: a write of it in flight can meet no write of a

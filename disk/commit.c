@@ -1,15 +1,15 @@
 /*
  * commit.c - metadata from memory to the image, in an order that power may cut anywhere
  *
- * What the file may lose at a power cut is any subset of the writes since the last fdatasync(). The image
- * must then still open, with all flushed data. The invariants:
+ * What the file may lose at a power cut is any subset of the writes since the last fdatasync(). The
+ * image must then still open, with all flushed data. The invariants:
  *
  *   1. The footer copy at the start of the file is never written while the image is in use (only
  *      vhd_repair() writes it, with the other copy valid), so one valid footer is always there. The
  *      footer at the end is written behind every block the file has room for; until that is on
  *      disk, opening takes the copy and finds the end of the file's content from the block table.
- *   2. A table entry is written only once the block's bitmap and the file's length are durable. A bit of a
- *      bitmap that a table entry names is written only once the sector's data are durable; a
+ *   2. A table entry is written only once the block's bitmap and the file's length are durable. A
+ * bit of a bitmap that a table entry names is written only once the sector's data are durable; a
  *      block that no entry names may have any bitmap. Bits that are clear stand for sectors never
  *      written here: zeros in the file, whatever the parent has to a reader.
  *   3. Table entries never change once written: blocks neither move nor go.
@@ -25,8 +25,8 @@
  *   sync      all is durable
  *
  * With nothing pending a flush is a plain sync. A flush that comes while a commit runs waits
- * for the next one, since it may cover data that was written after the copies were taken. When a commit
- * fails, everything it took is pending again. A sync that fails may have lost data that the
+ * for the next one, since it may cover data that was written after the copies were taken. When a
+ * commit fails, everything it took is pending again. A sync that fails may have lost data that the
  * kernel now believes clean, so the disk takes no writes or flushes from then on.
  */
 #include <endian.h>
@@ -215,7 +215,8 @@ static void operation_done(struct disk_io *io, int result)
 		pthread_mutex_unlock(&disk->lock);
 	}
 	if (result >= 0 && io->kind == IO_WRITE && (uint64_t)result != io->bytes)
-		result = -EIO; /* a short write into a file that has the room: no error that says why */
+		result = -EIO; /* a short write into a file that has the room: no error that says
+				  why */
 	if (result < 0 && !commit->error)
 		commit->error = disk_request_error(result);
 	commit->in_flight--;

@@ -223,20 +223,19 @@ static void make_footer(struct creation *creation)
 	struct vhd_footer *footer = &creation->footer;
 	struct guid id;
 
-	*footer = (struct vhd_footer){.features = htobe32(VHD_FEATURES),
-				      .version = htobe32(VHD_VERSION),
-				      .data_offset = format == DISK_VHD_FIXED
-							     ? VHD_NO_OFFSET
-							     : htobe64(VHD_FOOTER_BYTES),
-				      .time_stamp = time_stamp(time(NULL)),
-				      .creator_version = htobe32(CREATOR_VERSION),
-				      .creator_host = htobe32(VHD_HOST_WINDOWS),
-				      .original_size = htobe64(creation->bytes),
-				      .current_size = htobe64(creation->bytes),
-				      .cylinders = htobe16(geometry.cylinders),
-				      .heads = geometry.heads,
-				      .sectors = geometry.sectors,
-				      .disk_type = htobe32(disk_types[format])};
+	*footer = (struct vhd_footer){
+		.features = htobe32(VHD_FEATURES),
+		.version = htobe32(VHD_VERSION),
+		.data_offset = format == DISK_VHD_FIXED ? VHD_NO_OFFSET : htobe64(VHD_FOOTER_BYTES),
+		.time_stamp = time_stamp(time(NULL)),
+		.creator_version = htobe32(CREATOR_VERSION),
+		.creator_host = htobe32(VHD_HOST_WINDOWS),
+		.original_size = htobe64(creation->bytes),
+		.current_size = htobe64(creation->bytes),
+		.cylinders = htobe16(geometry.cylinders),
+		.heads = geometry.heads,
+		.sectors = geometry.sectors,
+		.disk_type = htobe32(disk_types[format])};
 	memcpy(footer->cookie, VHD_COOKIE, sizeof(footer->cookie));
 	memcpy(footer->creator, "win ", sizeof(footer->creator));
 	guid_random(&id);
@@ -361,7 +360,8 @@ static int create_file(struct creation *creation)
 
 	creation->fd = open(creation->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 	if (creation->fd < 0)
-		return disk_fail(creation->error, -errno, "%s: %s", creation->path, strerror(errno));
+		return disk_fail(creation->error, -errno, "%s: %s", creation->path,
+				 strerror(errno));
 	creation->error->text[0] = 0;
 	r = fill(creation);
 	close(creation->fd);
@@ -370,7 +370,8 @@ static int create_file(struct creation *creation)
 	unlink(creation->path);
 	if (creation->error->text[0])
 		return r;
-	return disk_fail(creation->error, r, "%s: cannot create it: %s", creation->path, strerror(-r));
+	return disk_fail(creation->error, r, "%s: cannot create it: %s", creation->path,
+			 strerror(-r));
 }
 
 /* --- what is asked for --- */
@@ -391,10 +392,11 @@ static int check_options(const struct creation *creation)
 				 "%s: a %s image has 2040 GiB at most; a fixed or raw one may have "
 				 "more",
 				 path, disk_format_name(format));
-	if (creation->block_bytes & (creation->block_bytes - 1) || creation->block_bytes < MIN_BLOCK ||
-	    creation->block_bytes > MAX_BLOCK)
+	if (creation->block_bytes & (creation->block_bytes - 1) ||
+	    creation->block_bytes < MIN_BLOCK || creation->block_bytes > MAX_BLOCK)
 		return disk_fail(creation->error, -EINVAL,
-				 "%s: the block size is a power of two from 4 KiB to 256 MiB", path);
+				 "%s: the block size is a power of two from 4 KiB to 256 MiB",
+				 path);
 	return 0;
 }
 
@@ -405,8 +407,8 @@ static int use_parent(struct creation *creation)
 	int r;
 
 	if (!options->parent)
-		return disk_fail(creation->error, -EINVAL, "%s: a differencing image needs a parent",
-				 creation->path);
+		return disk_fail(creation->error, -EINVAL,
+				 "%s: a differencing image needs a parent", creation->path);
 	r = image_open(options->parent, true, DISK_AUTO, false, &creation->parent, creation->error);
 	if (!r) /* the whole chain has to be there */
 		r = image_open_parents(creation->parent, 63, &length, creation->error);
@@ -425,9 +427,11 @@ int disk_create(const char *path, const struct disk_create_options *options,
 	int r = 0;
 
 	if (options->format <= DISK_AUTO || options->format > DISK_VHD_DIFFERENCING)
-		return disk_fail(ret_error, -EINVAL, "%s: which format to create was not said", path);
+		return disk_fail(ret_error, -EINVAL, "%s: which format to create was not said",
+				 path);
 	creation.bytes = options->bytes;
-	creation.block_bytes = options->block_bytes ? options->block_bytes : VHD_DEFAULT_BLOCK_BYTES;
+	creation.block_bytes =
+		options->block_bytes ? options->block_bytes : VHD_DEFAULT_BLOCK_BYTES;
 	if (options->format == DISK_VHD_DIFFERENCING)
 		r = use_parent(&creation);
 	if (!r)

@@ -67,11 +67,12 @@ static int image_lock(struct image *image, struct disk_error *ret_error)
 	if (fcntl(image->fd, F_OFD_SETLK, &lock) == 0)
 		return 0;
 	if (errno == EAGAIN || errno == EACCES)
-		return disk_fail(ret_error, -EAGAIN,
-				 image->read_only
-					 ? "%s: in use: another virtual machine or tool writes to it"
-					 : "%s: in use by another virtual machine or tool",
-				 image->path);
+		return disk_fail(
+			ret_error, -EAGAIN,
+			image->read_only
+				? "%s: in use: another virtual machine or tool writes to it"
+				: "%s: in use by another virtual machine or tool",
+			image->path);
 	return disk_fail(ret_error, -errno, "%s: cannot lock it: %s", image->path, strerror(errno));
 }
 
@@ -213,8 +214,8 @@ static int open_chain(struct disk *disk, const char *path, const struct disk_opt
 		      struct disk_error *ret_error)
 {
 	unsigned int max = options->max_chain ? options->max_chain : DEFAULT_MAX_CHAIN;
-	int r = image_open(path, options->read_only, options->format, options->allow_raw, &disk->top,
-			   ret_error);
+	int r = image_open(path, options->read_only, options->format, options->allow_raw,
+			   &disk->top, ret_error);
 
 	if (!r)
 		r = image_open_parents(disk->top, max, &disk->chain_length, ret_error);

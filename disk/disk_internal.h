@@ -17,7 +17,8 @@
 #define TABLE_CHUNK_BLOCKS 1024u
 struct table_chunk {
 	uint32_t sectors[TABLE_CHUNK_BLOCKS]; /* host order; VHD_UNALLOCATED */
-	uint64_t full[TABLE_CHUNK_BLOCKS / 64]; /* every bit of the block's bitmap is known to be set */
+	uint64_t full[TABLE_CHUNK_BLOCKS /
+		      64]; /* every bit of the block's bitmap is known to be set */
 };
 
 struct vhd {
@@ -55,8 +56,7 @@ static inline void image_freep(struct image **image)
 }
 
 /* Fills @ret_error and returns @result. */
-int disk_fail(struct disk_error *ret_error, int result, const char *format, ...)
-	PRINTF_LIKE(3, 4);
+int disk_fail(struct disk_error *ret_error, int result, const char *format, ...) PRINTF_LIKE(3, 4);
 
 /*
  * image_open() - open, lock and check one file, without its parents and without a write to it
@@ -141,7 +141,7 @@ void bitmap_cache_free(struct disk *disk);
 struct allocation {
 	struct allocation *next;
 	uint32_t block, sector;
-	be32 entry; /* as written */
+	be32 entry;	       /* as written */
 	struct bitmap *bitmap; /* NULL: written as all ones */
 };
 
@@ -170,7 +170,8 @@ struct commit {
 	struct task task;
 	enum commit_phase phase;
 	bool waiting;	      /* for an operation of the queue's pool */
-	bool began, metadata; /* the phase's sync was submitted; there is something for the second half */
+	bool began, metadata; /* the phase's sync was submitted; there is something for the second
+				 half */
 	unsigned int in_flight;
 	int error;
 	struct allocation *allocations, *next_allocation;

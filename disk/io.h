@@ -1,8 +1,8 @@
 /*
  * io.h - one operation on a host file, and the queues that perform such operations
  *
- * A queue has a fixed pool of operations. Who wants one takes it, fills it and submits it; its done()
- * runs from queue_dispatch(), on the queue's loop (or inside queue_run_until()), never from
+ * A queue has a fixed pool of operations. Who wants one takes it, fills it and submits it; its
+ * done() runs from queue_dispatch(), on the queue's loop (or inside queue_run_until()), never from
  * within queue_submit_io(). Who finds the pool empty waits as a task.
  */
 #ifndef DISK_IO_H
@@ -57,8 +57,8 @@ int file_write(int fd, uint64_t offset, const void *bytes, size_t count);
 int file_sync(int fd);
 
 /*
- * For tests: while set, called instead of io_perform() by file_write(), file_sync(), file_truncate()
- * and the synchronous queue. It may call io_perform().
+ * For tests: while set, called instead of io_perform() by file_write(), file_sync(),
+ * file_truncate() and the synchronous queue. It may call io_perform().
  */
 extern int (*io_test_hook)(struct disk_io *io);
 
@@ -68,7 +68,7 @@ struct task {
 	struct task *next;
 	struct disk_queue *queue;
 	void (*resume)(struct task *task); /* on the queue's thread */
-	int error; /* what it waited for failed: set by who wakes it */
+	int error;			   /* what it waited for failed: set by who wakes it */
 };
 
 /* First in, first out. The owner's lock guards it. */
@@ -126,7 +126,7 @@ struct disk_queue {
 	const struct queue_backend *backend;
 	void *backend_state;
 	struct loop_source *event_source, *backend_source;
-	int event_fd; /* signalled by other threads, and by ourselves to be called back */
+	int event_fd;	  /* signalled by other threads, and by ourselves to be called back */
 	bool called_back; /* event_fd was signalled by us */
 
 	struct disk_io *pool, *free_ios;

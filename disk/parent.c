@@ -193,7 +193,8 @@ static bool find_other_case(const char *folder, const char *name, char *ret_name
 	return found;
 }
 
-/* Windows does not mind the case of letters: every part of @path that is not there as it is written. */
+/* Windows does not mind the case of letters: every part of @path that is not there as it is
+ * written. */
 static bool correct_case(const char *path, char *ret_path, size_t bytes)
 {
 	char part[NAME_MAX + 1], other[NAME_MAX + 1];
@@ -350,8 +351,9 @@ static int not_found(const struct search *search, struct disk_error *ret_error)
 		return disk_fail(ret_error, -ELOOP, "%s: its chain of parents leads back to itself",
 				 child);
 	if (search->error)
-		return disk_fail(ret_error, search->error, "%s: its parent cannot be opened: %.300s",
-				 child, search->why.text);
+		return disk_fail(ret_error, search->error,
+				 "%s: its parent cannot be opened: %.300s", child,
+				 search->why.text);
 	return disk_fail(ret_error, -ENOENT, "%s: its parent %s is not there", child,
 			 search->tried[0] ? search->tried : "has no name that it");
 }
@@ -400,8 +402,8 @@ int image_open_parents(struct image *image, unsigned int max, unsigned int *ret_
 
 		if (length >= max)
 			return disk_fail(ret_error, -ELOOP,
-					 "%s: a chain of more than %u images; merge some", image->path,
-					 max);
+					 "%s: a chain of more than %u images; merge some",
+					 image->path, max);
 		r = find_parent(image, last, ret_error);
 		if (r < 0)
 			return r;

@@ -2,9 +2,9 @@
  * power_test.c - power goes while an image is written to: it opens again, with all flushed data
  *
  * A workload of writes, zeroes, flushes and FUA writes runs on a queue whose operations are done in
- * random order, and every change of the file is logged by the sector. Then the file is put together as it
- * may lie on disk after a power cut at any point of the log: everything up to the last sync, and any
- * subset of what came after. Requests in flight never overlap, so each sector has a row of
+ * random order, and every change of the file is logged by the sector. Then the file is put together
+ * as it may lie on disk after a power cut at any point of the log: everything up to the last sync,
+ * and any subset of what came after. Requests in flight never overlap, so each sector has a row of
  * versions; it must read as one that is not older than the last one flushed.
  */
 #include <fcntl.h>
@@ -31,7 +31,7 @@
 
 struct change {
 	uint64_t offset;
-	uint32_t bytes; /* 0: the file has at least ->offset bytes */
+	uint32_t bytes;	    /* 0: the file has at least ->offset bytes */
 	bool sync, through; /* through: durable by itself */
 	uint8_t data[VHD_SECTOR];
 };
@@ -46,7 +46,8 @@ static struct change *add_change(void)
 {
 	if (journal.count == journal.room) {
 		journal.room = journal.room ? journal.room * 2 : 4096;
-		journal.changes = reallocarray(journal.changes, journal.room, sizeof(struct change));
+		journal.changes =
+			reallocarray(journal.changes, journal.room, sizeof(struct change));
 		assert_non_null(journal.changes);
 	}
 	journal.changes[journal.count] = (struct change){};
@@ -146,8 +147,8 @@ static const struct queue_backend scrambled = {.name = "scrambled",
 /* --- the workload --- */
 
 struct sector_history {
-	uint32_t count;		       /* versions; 0 is what it was at the start */
-	size_t submitted[VERSIONS];    /* the log's length then */
+	uint32_t count;		    /* versions; 0 is what it was at the start */
+	size_t submitted[VERSIONS]; /* the log's length then */
 	bool zeroed[VERSIONS];
 	bool busy;
 };
@@ -386,7 +387,8 @@ static void cut_everywhere(const char *path, struct file_bytes *durable, bool ch
 	size_t synced = 0;
 
 	for (size_t cut = 0; cut <= journal.count; cut++) {
-		for (int subset = 0; subset < 2 && (cut % 4 == 0 || journal.count - cut < 4); subset++) {
+		for (int subset = 0; subset < 2 && (cut % 4 == 0 || journal.count - cut < 4);
+		     subset++) {
 			struct file_bytes file = {};
 			int keep = subset ? random() % 100 : 100;
 

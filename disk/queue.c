@@ -2,12 +2,12 @@
  * queue.c - a queue on a loop: its pool of operations, and what comes back from other threads
  *
  * Invariants:
- *   1. Everything but `woken` belongs to the queue's thread. Other threads only add to `woken`, under
- *      `lock`, and signal event_fd.
- *   2. done() of an operation or a request runs from queue_dispatch() alone, so nothing that submits
- *      is ever re-entered.
- *   3. An operation is taken from the pool only to be submitted at once, and is never held while its
- *      owner waits for something else; so a task that waits for the pool always gets on.
+ *   1. Everything but `woken` belongs to the queue's thread. Other threads only add to `woken`,
+ * under `lock`, and signal event_fd.
+ *   2. done() of an operation or a request runs from queue_dispatch() alone, so nothing that
+ * submits is ever re-entered.
+ *   3. An operation is taken from the pool only to be submitted at once, and is never held while
+ * its owner waits for something else; so a task that waits for the pool always gets on.
  */
 #include <errno.h>
 #include <poll.h>

@@ -1,8 +1,8 @@
 /*
  * queue_uring.c - a queue's operations through io_uring
  *
- * The ring's own descriptor is watched in the loop: it is readable while completions wait. The ring is as
- * deep as the queue's pool, so neither side of it can overflow.
+ * The ring's own descriptor is watched in the loop: it is readable while completions wait. The ring
+ * is as deep as the queue's pool, so neither side of it can overflow.
  */
 #include <errno.h>
 #include <liburing.h>

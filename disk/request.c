@@ -4,12 +4,12 @@
  * A request walks from its start to its end. Under the disk's lock each step finds the longest run
  * that lies contiguously in one file of the chain (or is zeros, or needs nothing); the piece is
  * then submitted without the lock, and the walk goes on. Where a step has to wait (a bitmap that is
- * being read, a block that is being allocated, no free operation, a commit) the request is queued as a
- * task and the walk resumes later. When the walk is over and all pieces are done, a write
- * with FUA goes on to a flush.
+ * being read, a block that is being allocated, no free operation, a commit) the request is queued
+ * as a task and the walk resumes later. When the walk is over and all pieces are done, a write with
+ * FUA goes on to a flush.
  *
- * Everything of a request happens on its queue's thread. `refs` counts the pieces in flight, and one
- * for the walk.
+ * Everything of a request happens on its queue's thread. `refs` counts the pieces in flight, and
+ * one for the walk.
  */
 #include <errno.h>
 #include <linux/falloc.h>
@@ -58,7 +58,8 @@ struct run {
 	struct bitmap *bitmap;	/* writes: bits to set when the data are written */
 };
 
-static void run_in_block(const struct image *image, uint32_t sector, uint64_t within, struct run *run)
+static void run_in_block(const struct image *image, uint32_t sector, uint64_t within,
+			 struct run *run)
 {
 	run->kind = RUN_FILE;
 	run->image = image;
@@ -95,9 +96,9 @@ static int map_read(struct disk *disk, uint64_t offset, struct task *task, struc
 			r = bitmap_get(disk, image, block, task, &bitmap);
 			if (r)
 				return r;
-			run->bytes = VHD_SECTOR *
-				     (uint64_t)bitmap_run(bitmap, within / VHD_SECTOR,
-							  run->bytes / VHD_SECTOR, &set);
+			run->bytes =
+				VHD_SECTOR * (uint64_t)bitmap_run(bitmap, within / VHD_SECTOR,
+								  run->bytes / VHD_SECTOR, &set);
 			if (!set)
 				continue;
 		}
@@ -207,7 +208,8 @@ static void advance(struct disk_request *request, uint64_t bytes)
 	}
 }
 
-/* Vectors for what lies from iov[index] + @at on; where they do not fit, the piece goes on later. */
+/* Vectors for what lies from iov[index] + @at on; where they do not fit, the piece goes on later.
+ */
 static void copy_vectors(struct disk_io *io, const struct iovec *iov, uint64_t at, uint64_t bytes)
 {
 	io->iov = io->own_iov;
@@ -540,7 +542,8 @@ static void walk(struct disk_request *request)
 static void resume(struct task *task)
 {
 	struct request_state *state = container_of(task, struct request_state, task);
-	struct disk_request *request = container_of((uint64_t(*)[16])state, struct disk_request, state);
+	struct disk_request *request =
+		container_of((uint64_t(*)[16])state, struct disk_request, state);
 
 	if (state->flushing) {
 		flush_over(request, task->error);
@@ -578,7 +581,8 @@ static int check(const struct disk *disk, const struct disk_request *request)
 		return 0;
 	if (request->offset % VHD_SECTOR || request->bytes % VHD_SECTOR)
 		return -EINVAL;
-	if (request->offset > disk->top->bytes || request->bytes > disk->top->bytes - request->offset)
+	if (request->offset > disk->top->bytes ||
+	    request->bytes > disk->top->bytes - request->offset)
 		return -ERANGE;
 	if (request->op != DISK_READ && disk->read_only)
 		return -EROFS;

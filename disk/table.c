@@ -139,7 +139,8 @@ static int load_entry(struct loader *loader, uint32_t block, uint32_t sector,
 		loader->outside = true;
 		if (!image->read_only)
 			return disk_fail(ret_error, -EBADMSG,
-					 "%s: damaged: block %" PRIu32 " reaches past the end of the "
+					 "%s: damaged: block %" PRIu32
+					 " reaches past the end of the "
 					 "file; it can still be opened read-only",
 					 image->path, block);
 	}
@@ -235,8 +236,8 @@ static void find_end(struct loader *loader)
 	struct vhd *vhd = loader->image->vhd;
 	uint64_t span = vhd->bitmap_bytes + vhd->block_bytes, end = 0;
 	struct vhd_batmap_header batmap;
-	uint64_t after_table = ALIGN_UP(vhd->table_offset + vhd->block_count * sizeof(be32),
-					(uint64_t)VHD_SECTOR);
+	uint64_t after_table =
+		ALIGN_UP(vhd->table_offset + vhd->block_count * sizeof(be32), (uint64_t)VHD_SECTOR);
 
 	for (size_t i = 0; i < loader->taken_count; i++)
 		end = MAX(end, loader->taken[i].to);
@@ -245,8 +246,9 @@ static void find_end(struct loader *loader)
 	if (!file_read(loader->image->fd, after_table, &batmap, sizeof(batmap)) &&
 	    !memcmp(batmap.cookie, VHD_BATMAP_COOKIE, sizeof(batmap.cookie)) &&
 	    be64toh(batmap.offset) < vhd->end)
-		end = MAX(end, MIN(vhd->end, be64toh(batmap.offset) +
-						     be32toh(batmap.sectors) * (uint64_t)VHD_SECTOR));
+		end = MAX(end,
+			  MIN(vhd->end, be64toh(batmap.offset) +
+						be32toh(batmap.sectors) * (uint64_t)VHD_SECTOR));
 	vhd->end = ALIGN_UP(end, (uint64_t)VHD_SECTOR);
 }
 

@@ -5,8 +5,8 @@
  * where it is valid; one lost copy (power went while the file grew) is rewritten before the
  * image is written to. Anything else that is wrong refuses the image.
  *
- * The size is the footer's "current size" for every creator, as Hyper-V has it. Virtual PC and Virtual
- * Server show their guests cylinders * heads * sectors, which may be less.
+ * The size is the footer's "current size" for every creator, as Hyper-V has it. Virtual PC and
+ * Virtual Server show their guests cylinders * heads * sectors, which may be less.
  */
 #include <endian.h>
 #include <errno.h>
@@ -83,9 +83,8 @@ static enum footer_state read_footer(const struct image *image, uint64_t offset,
 static enum footer_state read_tail(const struct image *image, struct vhd_footer *ret_footer,
 				   uint64_t *ret_offset)
 {
-	size_t bytes = image->file_bytes % VHD_SECTOR == VHD_OLD_FOOTER_BYTES
-			       ? VHD_OLD_FOOTER_BYTES
-			       : VHD_FOOTER_BYTES;
+	size_t bytes = image->file_bytes % VHD_SECTOR == VHD_OLD_FOOTER_BYTES ? VHD_OLD_FOOTER_BYTES
+									      : VHD_FOOTER_BYTES;
 
 	if (image->file_bytes < bytes)
 		return FOOTER_ABSENT;
@@ -150,8 +149,8 @@ static int check_size(struct image *image, const struct vhd_footer *footer,
 				 image->path, bytes);
 	if (image->format == DISK_VHD_FIXED && bytes > image->vhd->end)
 		return disk_fail(ret_error, -EBADMSG,
-				 "%s: truncated: the disk has %" PRIu64 " bytes, the file only %" PRIu64
-				 " of them",
+				 "%s: truncated: the disk has %" PRIu64
+				 " bytes, the file only %" PRIu64 " of them",
 				 image->path, bytes, image->vhd->end);
 	if (image->format != DISK_VHD_FIXED && bytes > VHD_MAX_DYNAMIC_BYTES)
 		return disk_fail(ret_error, -ENOTSUP,
@@ -164,8 +163,8 @@ static int check_size(struct image *image, const struct vhd_footer *footer,
 
 static void warn_of_geometry(const struct image *image, const struct vhd_footer *footer)
 {
-	uint64_t geometry = (uint64_t)be16toh(footer->cylinders) * footer->heads *
-			    footer->sectors * VHD_SECTOR;
+	uint64_t geometry =
+		(uint64_t)be16toh(footer->cylinders) * footer->heads * footer->sectors * VHD_SECTOR;
 
 	if ((!memcmp(footer->creator, "vpc ", 4) || !memcmp(footer->creator, "vs  ", 4)) &&
 	    geometry < image->bytes && be16toh(footer->cylinders) != UINT16_MAX)
@@ -183,7 +182,8 @@ static int choose_footer(struct image *image, enum footer_state tail_state,
 	struct vhd_footer front;
 
 	if (tail_state == FOOTER_VALID && !is_sparse_type(be32toh(tail->disk_type))) {
-		vhd->footer = *tail; /* what is at the start of a fixed image belongs to the guest */
+		vhd->footer =
+			*tail; /* what is at the start of a fixed image belongs to the guest */
 		return 0;
 	}
 	front_state = read_footer(image, 0, sizeof(front), &front);
@@ -197,7 +197,8 @@ static int choose_footer(struct image *image, enum footer_state tail_state,
 	vhd->tail_dirty = tail_state != FOOTER_VALID;
 	if (vhd->tail_dirty)
 		vhd->end = image->file_bytes;
-	vhd->front_dirty = front_state != FOOTER_VALID || memcmp(&front, &vhd->footer, sizeof(front));
+	vhd->front_dirty =
+		front_state != FOOTER_VALID || memcmp(&front, &vhd->footer, sizeof(front));
 	if (!vhd->tail_dirty && front_state == FOOTER_VALID && !image->read_only &&
 	    footers_disagree(tail, &front))
 		return disk_fail(ret_error, -EBADMSG,
@@ -332,8 +333,8 @@ static int read_header(struct image *image, struct disk_error *ret_error)
 				 image->path, offset);
 	r = file_read(image->fd, offset, &vhd->header, sizeof(vhd->header));
 	if (r < 0)
-		return disk_fail(ret_error, r, "%s: cannot read its dynamic header: %s", image->path,
-				 strerror(-r));
+		return disk_fail(ret_error, r, "%s: cannot read its dynamic header: %s",
+				 image->path, strerror(-r));
 	return check_header(image, ret_error);
 }
 

@@ -16,14 +16,14 @@ typedef uint64_t be64;
 
 #define VHD_SECTOR 512u
 
-#define VHD_COOKIE	    "conectix"
-#define VHD_COOKIE_DISABLED "v_poison" /* XenServer: an image nobody may use */
-#define VHD_VERSION	    0x00010000u /* major 16, minor 16; of footer and dynamic header */
-#define VHD_FEATURES	    0x00000002u /* a reserved bit that is always set */
-#define VHD_NO_OFFSET	    UINT64_MAX
-#define VHD_HOST_WINDOWS    0x5769326bu /* "Wi2k" */
-#define VHD_EPOCH_UNIX	    946684800u	/* 2000-01-01 00:00 UTC, where time stamps begin */
-#define VHD_FOOTER_BYTES    512u
+#define VHD_COOKIE	     "conectix"
+#define VHD_COOKIE_DISABLED  "v_poison"	 /* XenServer: an image nobody may use */
+#define VHD_VERSION	     0x00010000u /* major 16, minor 16; of footer and dynamic header */
+#define VHD_FEATURES	     0x00000002u /* a reserved bit that is always set */
+#define VHD_NO_OFFSET	     UINT64_MAX
+#define VHD_HOST_WINDOWS     0x5769326bu /* "Wi2k" */
+#define VHD_EPOCH_UNIX	     946684800u	 /* 2000-01-01 00:00 UTC, where time stamps begin */
+#define VHD_FOOTER_BYTES     512u
 #define VHD_OLD_FOOTER_BYTES 511u /* before Virtual PC 2004 */
 
 enum vhd_disk_type {
@@ -77,7 +77,7 @@ enum vhd_platform {
 	VHD_PLATFORM_MACX = 0x4d616358	/* file: URL, UTF-8 */
 };
 
-#define VHD_DYNAMIC_COOKIE "cxsparse"
+#define VHD_DYNAMIC_COOKIE    "cxsparse"
 #define VHD_PARENT_NAME_UNITS 256
 struct vhd_dynamic_header {
 	char cookie[8];
@@ -102,7 +102,7 @@ WIRE_AT(struct vhd_dynamic_header, locators, 576);
 WIRE_AT(struct vhd_dynamic_header, reserved2, 768);
 
 /* A table entry: the sector where the block's bitmap begins; its data follow. */
-#define VHD_UNALLOCATED UINT32_MAX
+#define VHD_UNALLOCATED		UINT32_MAX
 #define VHD_DEFAULT_BLOCK_BYTES (2 * MIB)
 #define VHD_MAX_DYNAMIC_BYTES	(2040 * GIB)
 
