@@ -488,8 +488,6 @@ static void finish_rescind(struct vmbus_channel *channel)
 	loop_post(bus->loop, &channel->gone_work);
 	if (primary) {
 		primary->subchannels--;
-		if (!primary->subchannels)
-			primary->subchannels_wanted = 0;
 		finish_close(primary);
 	}
 }

@@ -479,6 +479,8 @@ static int provider_open(struct vmbus_channel *channel, const uint8_t *user_data
 
 	provider->opens++;
 	provider->unsent = false;
+	if (provider->read_in_open)
+		provider->read_result = vmbus_read(channel, &provider->last);
 	if (provider->subchannels && !vmbus_channel_index(channel))
 		assert_int_equal(vmbus_offer_subchannels(channel, provider->subchannels, NULL), 0);
 	return provider->open_result;

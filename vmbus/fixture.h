@@ -116,6 +116,7 @@ struct provider {
 	struct vmbus_channel *channel; /* NULL when rescinded */
 	uint32_t relid;
 	int open_result;
+	bool read_in_open;
 	bool hold_close;	  /* the test calls vmbus_channel_closed() */
 	bool echo;		  /* complete what wants it with its own payload */
 	unsigned int subchannels; /* to be offered when opened */
@@ -137,5 +138,9 @@ void provider_rescind(struct provider *provider);
 #define RING_GPADL 0xe1e10
 #define RING_PFN   0x100
 struct guest_rings open_channel(struct fixture *f, struct provider *provider, uint32_t pages);
+
+/* --- fuzz targets --- */
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #endif

@@ -7,6 +7,7 @@
 #include "fixture.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -176,6 +177,7 @@ static void the_guest_is_asked_for_room_and_no_longer_when_it_is_there(void **st
 	/* A smaller one that still fits does not forget what the larger one waits for. */
 	assert_int_equal(host_write(&rings, 4, payload, 40), 0);
 	assert_int_equal(rings.guest.down.control->pending_send_size, 4024);
+	assert_int_equal(host_write(&rings, 4, payload, 400), -EAGAIN);
 	ring_notice_room(&rings.writer);
 	assert_int_equal(rings.guest.down.control->pending_send_size, 4024);
 	assert_int_equal(guest_read(&rings.guest.down, packet, sizeof(packet), &signal), 4016);
@@ -699,6 +701,63 @@ static void no_wake_up_is_lost_between_two_threads(void **state)
 	rings_end(&stress.rings);
 }
 
+/*
+ * The same, where the two are closest: the guest writes the next packet the moment the last was
+ * taken, which is when the host finds the ring empty and is about to sleep.
+ */
+#define CLOSE_PACKETS 150000u
+
+static void delay(unsigned int turns)
+{
+	for (volatile unsigned int i = 0; i < turns; i++)
+		;
+}
+
+static void *close_guest(void *ctx)
+{
+	struct stress *stress = ctx;
+	struct guest_ring *up = &stress->rings.guest.up;
+	bool signal;
+
+	for (unsigned int i = 0; i < CLOSE_PACKETS; i++) {
+		for (unsigned int spins = 1; up->control->read_index != up->control->write_index;
+		     spins++) {
+			if (spins % 1024 == 0)
+				sched_yield();
+		}
+		delay(i % 61);
+		if (guest_write(up, VMBUS_PACKET_DATA, 0, i, "", 0, &signal))
+			abort();
+		if (signal)
+			sem_post(&stress->to_host);
+	}
+	return NULL;
+}
+
+static void a_packet_written_while_the_reader_goes_to_sleep_wakes_it(void **state)
+{
+	struct stress stress = {};
+	unsigned int read = 0;
+	pthread_t guest;
+	bool signal;
+
+	rings_init(&stress.rings);
+	sem_init(&stress.to_host, 0, 0);
+	assert_int_equal(pthread_create(&guest, NULL, close_guest, &stress), 0);
+	while (read < CLOSE_PACKETS) {
+		int bytes = ring_read(&stress.rings.reader, stress.rings.buffer, &signal);
+
+		assert_true(bytes >= 0);
+		if (bytes)
+			delay(++read % 53);
+		else
+			sleep_on(&stress.to_host);
+	}
+	pthread_join(guest, NULL);
+	sem_destroy(&stress.to_host);
+	rings_end(&stress.rings);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -719,6 +778,7 @@ int main(void)
 		cmocka_unit_test(only_known_types_of_packets_are_taken),
 		cmocka_unit_test(ranges_become_host_memory_and_neighbours_are_joined),
 		cmocka_unit_test(no_wake_up_is_lost_between_two_threads),
+		cmocka_unit_test(a_packet_written_while_the_reader_goes_to_sleep_wakes_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
