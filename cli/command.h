@@ -88,10 +88,12 @@ struct command {
 extern const struct command command_table[];
 const struct command *command_find(const char *name);
 
-extern const struct option_row run_options[], host_options[], help_options[], ctl_options[];
+extern const struct option_row run_options[], host_options[], help_options[], ctl_options[],
+	vhd_options[];
 int command_run(const void *options, const char *argument);
 int command_host(const void *options, const char *argument);
 int command_ctl(const void *options, const char *argument);
+int command_vhd(const void *options, const char *argument);
 int command_help(const void *options, const char *argument);
 int command_completion(const void *options, const char *argument);
 

@@ -250,6 +250,48 @@ const struct option_row help_options[] = {{.name = "man",
 					   .help = "Print the manual page (roff)"},
 					  {}};
 
+#define VHD(member) offsetof(struct vhd_options, member)
+
+static const char *const vhd_actions[] = {"create", "convert", "info", NULL};
+static const char *const image_formats[] = {"raw", "vhd-fixed", "vhd-dynamic", "vhd-differencing",
+					    NULL};
+
+static const struct word_row vhd_words[] = {
+	{"create", "FILE", "A new, empty image: vhd-dynamic, or with --parent vhd-differencing"},
+	{"convert", "SOURCE RESULT", "The same disk in another format"},
+	{"info", "FILE", "What an image is"},
+	{}};
+
+const struct option_row vhd_options[] = {
+	{.name = "size",
+	 .argument = "SIZE",
+	 .type = OPTION_SIZE,
+	 .offset = VHD(bytes),
+	 .min = 512,
+	 .help = "create: of the disk; takes K, M, G or T"},
+	{.name = "format",
+	 .argument = "FORMAT",
+	 .type = OPTION_CHOICE,
+	 .offset = VHD(format),
+	 .words = image_formats,
+	 .help = "create, convert: of the new image"},
+	{.name = "parent",
+	 .argument = "FILE",
+	 .type = OPTION_FILE,
+	 .offset = VHD(parent),
+	 .help = "create: the image that the new one holds the changes to"},
+	{.name = "source-format",
+	 .argument = "FORMAT",
+	 .type = OPTION_CHOICE,
+	 .offset = VHD(source_format),
+	 .words = image_formats,
+	 .help = "convert, info: of the image that is read; without it, as its contents say"},
+	{.name = "json",
+	 .type = OPTION_FLAG,
+	 .offset = VHD(json),
+	 .help = "info: print JSON instead of text"},
+	{}};
+
 static const struct option_row no_options[] = {{}};
 
 static int command_version(const void *options, const char *argument)
@@ -286,6 +328,19 @@ const struct command command_table[] = {
 			"--control, waits for the answer, and shows it.",
 	 .options = ctl_options,
 	 .run = command_ctl},
+	{.name = "vhd",
+	 .argument = "ACTION",
+	 .argument_words = vhd_actions,
+	 .argument_required = true,
+	 .more_arguments = "FILE...",
+	 .more_offset = VHD(files),
+	 .words_title = "Actions",
+	 .words = vhd_words,
+	 .summary = "Create, convert and describe disk images",
+	 .description = "Makes disk images: raw, and VHD (fixed, dynamic, or differencing, which "
+			"holds the changes to a parent). A file that exists is never overwritten.",
+	 .options = vhd_options,
+	 .run = command_vhd},
 	{.name = "help",
 	 .argument = "COMMAND",
 	 .summary = "Show help on a command",

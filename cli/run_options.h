@@ -30,6 +30,15 @@ struct ctl_options {
 static_assert(sizeof(struct ctl_options) <= COMMAND_OPTIONS_BYTES,
 	      "COMMAND_OPTIONS_BYTES is too small");
 
+struct vhd_options {
+	struct option_files files;
+	uint64_t bytes;
+	const char *format, *source_format, *parent;
+	bool json;
+};
+static_assert(sizeof(struct vhd_options) <= COMMAND_OPTIONS_BYTES,
+	      "COMMAND_OPTIONS_BYTES is too small");
+
 struct help_options {
 	bool man;
 };

@@ -12,3 +12,8 @@ int command_host(const void *options, const char *argument)
 {
 	return EXIT_OK;
 }
+
+int command_vhd(const void *options, const char *argument)
+{
+	return EXIT_OK;
+}

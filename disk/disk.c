@@ -335,3 +335,40 @@ int disk_flush(struct disk *disk)
 {
 	return perform(disk, DISK_FLUSH, 0, NULL, 0);
 }
+
+/* The file's own position, which this moves, is used by nobody else. */
+static uint64_t flat_next_data(const struct image *image, uint64_t offset)
+{
+	off_t at = lseek(image->fd, offset, SEEK_DATA);
+
+	if (at < 0)
+		return errno == ENXIO ? image->bytes : offset;
+	return MIN((uint64_t)at, image->bytes);
+}
+
+static uint64_t image_next_data(const struct image *image, uint64_t offset)
+{
+	const struct vhd *vhd = image->vhd;
+	uint32_t block;
+
+	if (offset >= image->bytes)
+		return UINT64_MAX;
+	if (image_is_flat(image))
+		return flat_next_data(image, offset);
+	block = table_next_allocated(vhd, offset >> vhd->block_shift);
+	return MAX(offset, (uint64_t)block << vhd->block_shift);
+}
+
+uint64_t disk_next_data(struct disk *disk, uint64_t offset)
+{
+	uint64_t next = disk->top->bytes;
+
+	pthread_mutex_lock(&disk->lock);
+	for (const struct image *image = disk->top; image; image = image->parent) {
+		uint64_t at = image_next_data(image, offset);
+
+		next = MIN(next, at);
+	}
+	pthread_mutex_unlock(&disk->lock);
+	return ALIGN_DOWN(next, (uint64_t)VHD_SECTOR);
+}

@@ -120,5 +120,10 @@ void disk_queue_kick(struct disk_queue *queue);
 int disk_pread(struct disk *disk, uint64_t offset, void *bytes, size_t count);
 int disk_pwrite(struct disk *disk, uint64_t offset, const void *bytes, size_t count);
 int disk_flush(struct disk *disk);
+/*
+ * disk_next_data() - the first byte from @offset on that may be other than zero; the size if there is none
+ * For tools that skip holes: what it skips is not allocated anywhere in the chain.
+ */
+uint64_t disk_next_data(struct disk *disk, uint64_t offset);
 
 #endif

@@ -92,6 +92,7 @@ bool table_is_full(const struct vhd *vhd, uint32_t block);
 void table_set_full(struct vhd *vhd, uint32_t block);
 int table_reserve(struct vhd *vhd, uint32_t block); /* so that table_set() cannot fail */
 void table_set(struct vhd *vhd, uint32_t block, uint32_t sector);
+uint32_t table_next_allocated(const struct vhd *vhd, uint32_t block); /* or block_count */
 int table_load(struct image *image, struct disk_error *ret_error);
 
 /* --- bitmaps: a bounded cache of the sector bitmaps of blocks that are not full --- */

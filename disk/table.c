@@ -61,6 +61,17 @@ void table_set(struct vhd *vhd, uint32_t block, uint32_t sector)
 	chunk_of(vhd, block)->sectors[block % TABLE_CHUNK_BLOCKS] = sector;
 }
 
+uint32_t table_next_allocated(const struct vhd *vhd, uint32_t block)
+{
+	while (block < vhd->block_count && table_get(vhd, block) == VHD_UNALLOCATED) {
+		if (chunk_of(vhd, block))
+			block++;
+		else
+			block = ALIGN_UP(block + 1, TABLE_CHUNK_BLOCKS);
+	}
+	return MIN(block, vhd->block_count);
+}
+
 /* --- reading it --- */
 
 /* Bytes [from, to) of the file that no block may touch. */
