@@ -186,8 +186,7 @@ static void receive(struct storvsp_request *request, const struct vmbus_packet *
 /* Sub-channels wait until the primary has agreed on everything. */
 static bool may_read(const struct storvsp_channel *channel)
 {
-	return !channel->closing &&
-	       (channel->primary || channel->storvsp->state == STORVSP_READY);
+	return !channel->closing && (channel->primary || channel->storvsp->state == STORVSP_READY);
 }
 
 static void read_packets(struct storvsp_channel *channel)

@@ -82,7 +82,8 @@ static void read_toc(struct scsi_command *command)
 static void read_disc_information(struct scsi_command *command)
 {
 	/* Complete disc, complete session, one session, first and last track 1. */
-	static const uint8_t data[34] = {0, 32, 0x0e, 1, 1, 1, 1, 0x20, 0, 0, 0, 0, 0, 0, 0, 0,
+	static const uint8_t data[34] = {0,    32,   0x0e, 1,	 1,    1,    1,	   0x20,
+					 0,    0,    0,	   0,	 0,    0,    0,	   0,
 					 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 
 	if (command->cdb[1] & 7)
@@ -91,7 +92,7 @@ static void read_disc_information(struct scsi_command *command)
 		scsi_reply(command, data, sizeof(data), scsi_get_be16(command->cdb + 7));
 }
 
-/* Whatever the address is a number of (sector, track, session): it names the only track or nothing. */
+/* The address of a sector, the number of a track or a session: the only one there is, or nothing. */
 static bool names_the_track(const struct scsi_command *command)
 {
 	uint32_t address = scsi_get_be32(command->cdb + 2);
@@ -125,7 +126,7 @@ enum { ALL_FEATURES, CURRENT_FEATURES, ONE_FEATURE };
 struct feature {
 	uint16_t code;
 	uint8_t version;
-	bool persistent;  /* current always; the others with a medium */
+	bool persistent; /* current always; the others with a medium */
 	uint8_t bytes;
 	uint8_t data[8];
 };
@@ -133,14 +134,15 @@ struct feature {
 static const struct feature features[] = {
 	/* Profiles: their "current" bits are put in. */
 	{0x0000, 0, true, 8, {0, 0x10, 0, 0, 0, 0x08, 0, 0}},
-	{0x0001, 1, true, 8, {0, 0, 0, 1}},		  /* core; SCSI */
-	{0x0002, 1, true, 4, {0}},			  /* morphing: events are polled */
-	{0x0003, 0, true, 4, {0x29}},			  /* removable: tray, ejects, locks */
-	{0x0010, 0, false, 8, {0, 0, 8, 0, 0, 16, 0, 0}}, /* random access; 2048 bytes, 16 at a time */
-	{0x001e, 1, false, 4, {0}},			  /* reads CDs */
-	{0x001f, 0, false, 0, {0}},			  /* reads DVDs */
-	{0x0100, 0, true, 0, {0}},			  /* power management */
-	{0x0105, 0, true, 4, {0}},			  /* timeout */
+	{0x0001, 1, true, 8, {0, 0, 0, 1}}, /* core; SCSI */
+	{0x0002, 1, true, 4, {0}},	    /* morphing: events are polled */
+	{0x0003, 0, true, 4, {0x29}},	    /* removable: tray, ejects, locks */
+	/* Random access: 2048 bytes, 16 sectors at a time. */
+	{0x0010, 0, false, 8, {0, 0, 8, 0, 0, 16, 0, 0}},
+	{0x001e, 1, false, 4, {0}}, /* reads CDs */
+	{0x001f, 0, false, 0, {0}}, /* reads DVDs */
+	{0x0100, 0, true, 0, {0}},  /* power management */
+	{0x0105, 0, true, 4, {0}},  /* timeout */
 };
 
 static uint32_t put_feature(uint8_t *at, const struct feature *feature, bool medium)
@@ -251,8 +253,8 @@ static void eject(struct scsi_command *command)
 	struct scsi_unit *unit = command->unit;
 
 	if (unit->prevent || unit->persistent_prevent) {
-		scsi_fail(command, unit->medium ? SCSI_SENSE_REMOVAL_PREVENTED :
-						  SCSI_SENSE_NOT_READY_REMOVAL_PREVENTED);
+		scsi_fail(command, unit->medium ? SCSI_SENSE_REMOVAL_PREVENTED
+						: SCSI_SENSE_NOT_READY_REMOVAL_PREVENTED);
 		return;
 	}
 	if (scsi_reachable_medium(unit)) {
@@ -302,7 +304,8 @@ static void prevent_allow(struct scsi_command *command)
 /* READ CD: user data of mode 1 sectors, which READ gives too. */
 static void read_cd(struct scsi_command *command)
 {
-	struct scsi_range range = {scsi_get_be32(command->cdb + 2), scsi_get_be24(command->cdb + 6)};
+	struct scsi_range range = {scsi_get_be32(command->cdb + 2),
+				   scsi_get_be24(command->cdb + 6)};
 	unsigned int type = command->cdb[1] >> 2 & 7;
 	uint8_t parts = command->cdb[9];
 
@@ -347,8 +350,7 @@ static void get_performance(struct scsi_command *command)
 	scsi_put_be32(data + 12, KILOBYTES_PER_SECOND);
 	scsi_put_be32(data + 16, last_lba(command));
 	scsi_put_be32(data + 20, KILOBYTES_PER_SECOND);
-	scsi_reply(command, data, sizeof(data),
-		   scsi_get_be16(command->cdb + 8) ? sizeof(data) : 8);
+	scsi_reply(command, data, sizeof(data), scsi_get_be16(command->cdb + 8) ? sizeof(data) : 8);
 }
 
 static void mechanism_status(struct scsi_command *command)

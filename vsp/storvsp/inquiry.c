@@ -73,8 +73,7 @@ static uint32_t fill_block_limits(const struct scsi_unit *unit, uint8_t *body)
 		return 60;
 	scsi_put_be32(body + 16, UINT32_MAX);
 	scsi_put_be32(body + 20, SCSI_UNMAP_DESCRIPTORS);
-	scsi_put_be32(body + 24, (uint32_t)MAX(MAX(info->physical_sector, info->block_bytes) / block,
-					       1u));
+	scsi_put_be32(body + 24, MAX(MAX(info->physical_sector, info->block_bytes) / block, 1u));
 	scsi_put_be32(body + 28, 0x80000000); /* alignment valid: 0 */
 	return 60;
 }
@@ -93,7 +92,8 @@ static uint32_t fill_provisioning(const struct scsi_unit *unit, uint8_t *body)
 	return 4;
 }
 
-static const struct page pages[] = { /* sorted by code */
+/* Sorted by code. */
+static const struct page pages[] = {
 	{0x00, NULL, fill_page_list},
 	{0x80, has_serial, fill_serial},
 	{0x83, NULL, fill_identification},

@@ -22,7 +22,8 @@ struct page {
 	uint8_t body[PAGE_MAX_BYTES - 2];
 };
 
-static const struct page pages[] = { /* sorted by code */
+/* Sorted by code. */
+static const struct page pages[] = {
 	/* Read error recovery: try a few times. */
 	{0x01, 12, FOR_DVD, {0, 5}},
 	/* Caching: WCE, so that guests send flushes. */
@@ -136,8 +137,8 @@ static enum scsi_sense check_pages(const struct scsi_unit *unit, const uint8_t *
 		uint32_t bytes = left >= 2 ? match_page(unit, at, left) : 0;
 
 		if (!bytes)
-			return left < 2 ? SCSI_SENSE_PARAMETER_LIST_LENGTH :
-					  SCSI_SENSE_INVALID_FIELD_IN_PARAMETERS;
+			return left < 2 ? SCSI_SENSE_PARAMETER_LIST_LENGTH
+					: SCSI_SENSE_INVALID_FIELD_IN_PARAMETERS;
 		at += bytes;
 		left -= bytes;
 	}

@@ -78,7 +78,7 @@ static void end_initialization(struct storvsp_request *request)
 	struct storvsp *storvsp = request->channel->storvsp;
 
 	storvsp->state = STORVSP_READY;
-	storvsp->enumerate = false; /* the guest looks for itself now */
+	storvsp->enumerate = false;		  /* the guest looks for itself now */
 	loop_post(storvsp->loop, &storvsp->turn); /* sub-channels may be read now */
 	answer(request, STORVSC_STATUS_SUCCESS);
 }
@@ -201,8 +201,8 @@ static bool target_exists(const struct storvsp *storvsp, const struct storvsc_sr
 }
 
 /*
- * Which LUNs a guest hears of, or it would find the same disks on every path and target. The IDE path
- * counts here only: Linux sends 0 for either.
+ * Which LUNs a guest hears of, or it would find the same disks on every path and target. The IDE
+ * path counts here only: Linux sends 0 for either.
  */
 static uint64_t luns_to_report(struct storvsp *storvsp, const struct storvsc_srb *srb)
 {
@@ -282,6 +282,6 @@ uint32_t storvsp_make_enumerate(const struct storvsp *storvsp, struct storvsc_pa
 	*ret_packet = (struct storvsc_packet){.operation = STORVSC_ENUMERATE_BUS};
 	if (storvsp->version < STORVSC_VERSION_4_2)
 		return 0;
-	return storvsp->version < STORVSC_VERSION_5_1 ? STORVSC_PACKET_BYTES_OLD :
-							STORVSC_PACKET_BYTES;
+	return storvsp->version < STORVSC_VERSION_5_1 ? STORVSC_PACKET_BYTES_OLD
+						      : STORVSC_PACKET_BYTES;
 }

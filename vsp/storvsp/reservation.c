@@ -215,8 +215,7 @@ void scsi_persistent_reserve_out(struct scsi_command *command)
 	uint32_t result;
 
 	if (action >= ARRAY_SIZE(actions) ||
-	    (actions[action].has_type &&
-	     (scope_and_type >> 4 || !(TYPES & BIT(scope_and_type))))) {
+	    (actions[action].has_type && (scope_and_type >> 4 || !(TYPES & BIT(scope_and_type))))) {
 		scsi_fail(command, SCSI_SENSE_INVALID_FIELD_IN_CDB);
 		return;
 	}

@@ -203,8 +203,8 @@ void storvsp_drop_waiting(struct storvsp *storvsp, const struct storvsp_channel 
 
 	for (; command; command = next) {
 		next = command->next;
-		if (channel ? storvsp_request_of(command)->channel == channel :
-			      command->unit == unit)
+		if (channel ? storvsp_request_of(command)->channel == channel
+			    : command->unit == unit)
 			scsi_cancel(command);
 		else
 			wait_for_room(storvsp, command);
@@ -228,8 +228,8 @@ static void set_up(void *ctx)
 	struct setup *setup = ctx;
 	struct storvsp *storvsp = setup->storvsp;
 
-	setup->result = loop_timer_new(storvsp->loop, retry_expired, storvsp,
-				       &storvsp->retry_timer);
+	setup->result =
+		loop_timer_new(storvsp->loop, retry_expired, storvsp, &storvsp->retry_timer);
 	if (setup->result == 0)
 		setup->result = disk_queue_new(storvsp->loop, QUEUE_DEPTH, &storvsp->queue);
 }
@@ -443,7 +443,8 @@ static bool drive_possible(const struct storvsp *storvsp, unsigned int lun,
 {
 	if (!drive->disk && !drive->dvd)
 		return false;
-	if (storvsp->config.kind == STORVSP_IDE) /* its DVD drives stay on the emulated controller */
+	/* IDE's DVD drives stay on the emulated controller. */
+	if (storvsp->config.kind == STORVSP_IDE)
 		return lun == 0 && !drive->dvd;
 	return lun < STORVSP_MAX_LUNS;
 }
@@ -540,8 +541,9 @@ int storvsp_change_medium(struct storvsp *storvsp, unsigned int lun, struct disk
 			return r;
 		}
 	} else {
-		prepare_departure(storvsp, &container_of(unit->medium, struct medium, scsi)->departure,
-				  done, ctx);
+		prepare_departure(storvsp,
+				  &container_of(unit->medium, struct medium, scsi)->departure, done,
+				  ctx);
 	}
 	loop_thread_call(storvsp->thread, do_change_medium, &change);
 	return 0;

@@ -1,8 +1,9 @@
 /*
  * storvsp_internal.h - between storvsp.c (drives), channel.c (rings), protocol.c (packets)
  *
- * All of it runs on the controller's I/O thread, but for what storvsp.c does on the main loop. What both
- * touch is changed by the main loop only while it makes the I/O thread wait (loop_thread_call()).
+ * All of it runs on the controller's I/O thread, but for what storvsp.c does on the main loop. What
+ * both touch is changed by the main loop only while it makes the I/O thread wait
+ * (loop_thread_call()).
  */
 #ifndef VSP_STORVSP_STORVSP_INTERNAL_H
 #define VSP_STORVSP_STORVSP_INTERNAL_H
@@ -51,7 +52,7 @@ struct storvsp_channel {
 	unsigned int executing;
 
 	bool closing;
-	bool more;	/* packets may be left to read: no request was free, or enough for one turn */
+	bool more; /* packets may be left to read: no request was free, or enough for one turn */
 	bool unflushed; /* packets written that were not signalled */
 };
 
@@ -72,8 +73,8 @@ struct storvsp {
 	struct storvsp_channel *channels, *primary;
 	enum storvsp_state state;
 	uint16_t version;
-	bool enumerate; /* ENUMERATE_BUS is to be sent */
-	bool in_turn;	/* the end of the turn flushes */
+	bool enumerate;				     /* ENUMERATE_BUS is to be sent */
+	bool in_turn;				     /* the end of the turn flushes */
 	struct scsi_command *waiting, **waiting_end; /* for room on the host's disk */
 };
 
@@ -97,7 +98,7 @@ uint32_t storvsp_make_enumerate(const struct storvsp *storvsp, struct storvsc_pa
 
 /* The unit of @lun, or NULL. */
 struct scsi_unit *storvsp_unit(struct storvsp *storvsp, unsigned int lun);
-/* storvsp_drop_waiting() - end the waiting writes of a channel (or, NULL, of a unit) with an error */
+/* storvsp_drop_waiting() - end the waiting writes of a channel (NULL: of a unit) with an error */
 void storvsp_drop_waiting(struct storvsp *storvsp, const struct storvsp_channel *channel,
 			  const struct scsi_unit *unit);
 /* The guest is gone: drives are as after a loss of power. */

@@ -163,13 +163,11 @@ struct scsi_range scsi_get_range(const uint8_t *cdb)
 {
 	switch (cdb[0] >> 5) {
 	case 0: /* six bytes; a length of 0 means 256 */
-		return (struct scsi_range){scsi_get_be24(cdb + 1) & 0x1fffff, cdb[4] ? cdb[4] : 256};
-	case 4:
-		return (struct scsi_range){scsi_get_be64(cdb + 2), scsi_get_be32(cdb + 10)};
-	case 5:
-		return (struct scsi_range){scsi_get_be32(cdb + 2), scsi_get_be32(cdb + 6)};
-	default:
-		return (struct scsi_range){scsi_get_be32(cdb + 2), scsi_get_be16(cdb + 7)};
+		return (struct scsi_range){scsi_get_be24(cdb + 1) & 0x1fffff,
+					   cdb[4] ? cdb[4] : 256};
+	case 4: return (struct scsi_range){scsi_get_be64(cdb + 2), scsi_get_be32(cdb + 10)};
+	case 5: return (struct scsi_range){scsi_get_be32(cdb + 2), scsi_get_be32(cdb + 6)};
+	default: return (struct scsi_range){scsi_get_be32(cdb + 2), scsi_get_be16(cdb + 7)};
 	}
 }
 
@@ -185,7 +183,7 @@ bool scsi_range_fits(struct scsi_command *command, const struct scsi_range *rang
 
 /* --- READ, WRITE --- */
 
-#define CDB_FUA		  0x08
+#define CDB_FUA		0x08
 #define CDB_HINTS	0x12 /* DPO, FUA_NV */
 #define CDB_DPO		0x10
 #define CDB_IMMEDIATE	0x06 /* SYNCHRONIZE CACHE: IMMED, SYNC_NV */
@@ -228,7 +226,7 @@ static void transfer(struct scsi_command *command, enum disk_op op, const struct
 	submit(command);
 }
 
-/* The range lies on the medium and its data in the buffer; else, or when it is empty, the command has ended. */
+/* The range lies on the medium, its data in the buffer; else, or if empty, the command has ended. */
 static bool transfer_fits(struct scsi_command *command, const struct scsi_range *range)
 {
 	if (!scsi_range_fits(command, range))

@@ -219,8 +219,8 @@ static enum scsi_sense check_row(const struct scsi_row *row, const struct scsi_c
 		return attention;
 	}
 	if ((row->flags & SCSI_ROW_MEDIUM) && !command->medium)
-		return unit->tray_open ? SCSI_SENSE_NO_MEDIUM_TRAY_OPEN :
-					 SCSI_SENSE_NO_MEDIUM_TRAY_CLOSED;
+		return unit->tray_open ? SCSI_SENSE_NO_MEDIUM_TRAY_OPEN
+				       : SCSI_SENSE_NO_MEDIUM_TRAY_CLOSED;
 	if ((row->flags & SCSI_ROW_WRITES) && scsi_write_protected(unit))
 		return SCSI_SENSE_WRITE_PROTECTED;
 	return SCSI_SENSE_NONE;
@@ -235,8 +235,8 @@ void scsi_execute(struct scsi_unit *unit, struct scsi_command *command)
 	begin(unit, command);
 	row = find_row(unit->dvd ? scsi_dvd_rows : scsi_disk_rows, command->cdb, &opcode_known);
 	if (!row) {
-		scsi_fail(command, opcode_known ? SCSI_SENSE_INVALID_FIELD_IN_CDB :
-						  SCSI_SENSE_INVALID_OPCODE);
+		scsi_fail(command, opcode_known ? SCSI_SENSE_INVALID_FIELD_IN_CDB
+						: SCSI_SENSE_INVALID_OPCODE);
 		return;
 	}
 	sense = check_row(row, command);

@@ -2,8 +2,8 @@
  * unit.h - SCSI logical units: a disk or a DVD drive that executes commands
  *
  * Knows nothing of VMBus. A command is filled in by its initiator, handed to scsi_execute(), and
- * comes back through command->done(), perhaps before scsi_execute() returns. Everything here runs on
- * one thread, the controller's I/O thread.
+ * comes back through command->done(), perhaps before scsi_execute() returns. Everything here runs
+ * on one thread, the controller's I/O thread.
  *
  * A unit holds a medium (a disk image); a DVD drive may hold none. Commands that are under way
  * count in their unit and in the medium they began with: a unit or a medium that was taken away
@@ -33,7 +33,7 @@ struct scsi_medium {
 	struct disk_info info;
 	uint32_t block_bytes; /* as the guest sees it: DVD 2048 */
 	uint64_t blocks;
-	unsigned int users;   /* commands */
+	unsigned int users;			  /* commands */
 	void (*idle)(struct scsi_medium *medium); /* NULL while it is in use */
 };
 
@@ -66,7 +66,7 @@ struct scsi_unit {
 	bool removal_event, new_medium_event;
 
 	/* Bookkeeping. */
-	unsigned int users; /* commands */
+	unsigned int users;		      /* commands */
 	void (*idle)(struct scsi_unit *unit); /* NULL while it is attached */
 	struct storvsp_stats stats;
 };
@@ -82,11 +82,11 @@ struct scsi_command {
 	void (*done)(struct scsi_command *command);
 
 	/* The answer. */
-	uint8_t status;	       /* enum scsi_status */
-	uint8_t srb_status;    /* enum storvsc_srb_status and flags */
+	uint8_t status;	    /* enum scsi_status */
+	uint8_t srb_status; /* enum storvsc_srb_status and flags */
 	uint8_t sense[SCSI_SENSE_FIXED_BYTES];
-	uint32_t transferred;  /* bytes moved between iovec and drive */
-	bool memory_written;   /* something may have been put into the iovec, also on failure */
+	uint32_t transferred; /* bytes moved between iovec and drive */
+	bool memory_written;  /* something may have been put into the iovec, also on failure */
 
 	/* The unit's. */
 	struct scsi_unit *unit;
@@ -94,9 +94,9 @@ struct scsi_command {
 	struct disk_request disk;
 	struct iovec disk_iov[SCSI_MAX_IOVECS];
 	void (*step)(struct scsi_command *command); /* after the disk request; NULL: good */
-	uint8_t *buffer;	/* parameter list or pattern, freed with the command */
+	uint8_t *buffer; /* parameter list or pattern, freed with the command */
 	uint32_t buffer_bytes, buffer_position;
-	unsigned int starvations; /* times that the host's disk was full */
+	unsigned int starvations;  /* times that the host's disk was full */
 	struct scsi_command *next; /* for whoever holds the command */
 };
 
