@@ -269,5 +269,6 @@ int command_vhd(const void *options, const char *argument)
 		}
 		return actions[i].run(vhd);
 	}
+	log_error("vhd %s: is none of create, convert, info", argument);
 	return EXIT_USAGE;
 }
