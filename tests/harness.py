@@ -116,6 +116,13 @@ class Terminal:
             check((came or not ended) and time.monotonic() < end,
                   f"'{words}' never came; the terminal shows:\n{excerpt(self.text())}")
 
+    def wait_for_line_end(self, words):
+        """Wait until the line that begins with the last @words is whole."""
+        end = time.monotonic() + HANG_SECONDS
+        while "\n" not in self.text().rsplit(words, 1)[1]:
+            self._read_some(0.1)
+            check(time.monotonic() < end, f"the line after '{words}' never ended")
+
     def type(self, keys):
         os.write(self.master, keys)
 
