@@ -8,7 +8,7 @@ import sys
 import time
 
 from guest import Debian
-from harness import Failure, HANG_SECONDS, argument, check, excerpt, expect_match, report, run
+from harness import HANG_SECONDS, argument, check, excerpt, expect_match, report, run
 
 WANTED = [
     r"Hypervisor detected: Microsoft Hyper-V",
@@ -191,18 +191,33 @@ SERVICES = [
 ]
 
 
+class Shared:
+    """The guest of the services, booted for the first of them."""
+
+    def __init__(self):
+        self.guest = None
+
+    def use(self, service):
+        if not self.guest:
+            self.guest = Debian(2, append="panic=-1").__enter__()
+            self.guest.log_in()
+        service(self.guest)
+
+    def end(self):
+        if self.guest:
+            self.guest.__exit__()
+
+
 def main():
-    boots = [int(n) for n in argument("boots").split(",")] if "--boots" in sys.argv else [1, 2, 4]
-    failed = report([(f"Debian boots with {cpus} processors, on Hyper-V's devices alone", cpus)
-                     for cpus in boots], boot)
-    with Debian(2, append="panic=-1") as guest:
-        try:
-            guest.log_in()
-        except Failure as failure:
-            print(f"Bail out! {failure}")
-            return 1
-        failed |= report(SERVICES, lambda service: service(guest))
-    return failed
+    boots = argument("boots") if "--boots" in sys.argv else "1,2,4"
+    shared = Shared()
+    cases = [(f"Debian boots with {cpus} processors, on Hyper-V's devices alone",
+              lambda cpus=cpus: boot(int(cpus))) for cpus in boots.split(",")]
+    cases += [(name, lambda service=service: shared.use(service)) for name, service in SERVICES]
+    try:
+        return report(cases, lambda case: case())
+    finally:
+        shared.end()
 
 
 sys.exit(main())
