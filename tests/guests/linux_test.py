@@ -13,7 +13,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from harness import HANG_SECONDS, Failure, argument, check, excerpt, report
+from harness import HANG_SECONDS, LINUX_ARGUMENTS, Failure, argument, check, excerpt, report
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 
@@ -72,7 +72,7 @@ def boot(kernel_path, cpus):
     command = ["timeout", "--kill-after=5", str(HANG_SECONDS),
                argument("mullion"), "run", "--accel", argument("accel"),
                "--kernel", kernel_path, "--initrd", argument("initrd"),
-               "--append", f"console=ttyS0 panic=-1 mullion.mode=test mullion.cpus={cpus}",
+               "--append", f"{LINUX_ARGUMENTS} mullion.mode=test mullion.cpus={cpus}",
                "--memory", "512M", "--cpus", str(cpus), "--no-reboot"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT) as process:

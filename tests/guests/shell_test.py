@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from harness import argument, expect_match, expect_status, report, run
+from harness import LINUX_ARGUMENTS, argument, expect_match, expect_status, report, run
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 
@@ -16,7 +16,7 @@ def run_case(word):
     kernel = subprocess.run([os.path.join(TOP, "scripts/guest-kernel"), "cloud"], check=True,
                             stdout=subprocess.PIPE, text=True).stdout.strip()
     finished = run([argument("mullion"), "run", "--accel", argument("accel"), "--kernel", kernel,
-                    "--initrd", argument("initrd"), "--append", "console=ttyS0 quiet panic=-1",
+                    "--initrd", argument("initrd"), "--append", LINUX_ARGUMENTS + " quiet",
                     "--cpus", "2", "--no-reboot"],
                    stdin=f"echo hello-$((40+2))\n{word}\n".encode())
     expect_status(finished, 0)
