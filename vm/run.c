@@ -30,6 +30,8 @@
 
 #define JOIN_SECONDS	10
 #define REBOOT_PAUSE_NS 50000000u
+#define LAST_WORDS_BYTES 3000u /* of a crash report */
+#define CRASH_PAUSE_NS	1000000000u /* without a report, before one is worth a line */
 
 struct vp_thread {
 	struct vm *vm;
@@ -49,10 +51,11 @@ struct vm {
 	uint64_t booted_ns;
 	char full_path[256]; /* the image whose file has no room; paused then */
 
-	pthread_mutex_t lock;  /* of the next three, and for the condition */
+	pthread_mutex_t lock;  /* of the next four, and for the condition */
 	bool has_result;
 	struct vm_result result;
 	char crash[320];       /* the guest's last crash report */
+	uint64_t crash_ns;     /* when it came, 0: none did */
 	pthread_cond_t resume; /* paused or ending changed */
 	atomic_bool ending, paused;
 };
@@ -108,29 +111,39 @@ void vm_reset(struct vm *vm)
 
 /* --- what Hyper-V's half reports --- */
 
-/* The last lines of what the guest left behind; control characters could fool a terminal. */
-static void copy_printable(const char *text, size_t max, char *ret_copy)
+/* The end of what the guest left behind, line by line; the log takes out control characters. */
+static void log_last_words(const char *text)
 {
-	size_t length = strlen(text), used = 0;
+	char copy[LAST_WORDS_BYTES + 1], *at = copy, *line;
+	size_t length = strlen(text), bytes = MIN(length, LAST_WORDS_BYTES);
 
-	for (const char *at = length > max ? text + length - max : text; *at; at++)
-		ret_copy[used++] = *at == '\n' || (*at >= ' ' && *at <= '~') ? *at : '?';
-	ret_copy[used] = 0;
+	memcpy(copy, text + length - bytes, bytes + 1);
+	while ((line = strsep(&at, "\n")))
+		if (*line)
+			log_warning("guest: %s", line);
 }
 
 static void on_crash(void *ctx, const struct hv_crash *crash)
 {
 	struct vm *vm = ctx;
 	const uint64_t *p = crash->parameters;
-	char text[2048];
+	char report[sizeof(vm->crash)];
+	uint64_t now = monotonic_ns();
+	bool quiet;
 
-	copy_printable(crash->text, sizeof(text) - 1, text);
-	pthread_mutex_lock(&vm->lock);
-	snprintf(vm->crash, sizeof(vm->crash), "parameters %#llx %#llx %#llx %#llx %#llx",
+	snprintf(report, sizeof(report), "parameters %#llx %#llx %#llx %#llx %#llx",
 		 (unsigned long long)p[0], (unsigned long long)p[1], (unsigned long long)p[2],
 		 (unsigned long long)p[3], (unsigned long long)p[4]);
-	log_warning("the guest reports a crash: %s%s%s", vm->crash, *text ? "\n" : "", text);
+	pthread_mutex_lock(&vm->lock);
+	memcpy(vm->crash, report, sizeof(report));
+	/* A guest may say so as often as it likes. */
+	quiet = vm->crash_ns && now - vm->crash_ns < CRASH_PAUSE_NS;
+	vm->crash_ns = now;
 	pthread_mutex_unlock(&vm->lock);
+	if (quiet)
+		return;
+	log_last_words(crash->text);
+	log_warning("the guest reports a crash, with %s", report);
 }
 
 static void pause_vps(struct vm *vm)
