@@ -28,7 +28,7 @@
 #include "log.h"
 #include "machine.h"
 
-#define JOIN_SECONDS	10
+#define JOIN_SECONDS	60
 #define REBOOT_PAUSE_NS 50000000u
 #define LAST_WORDS_BYTES 3000u /* of a crash report */
 #define CRASH_PAUSE_NS	1000000000u /* without a report, before one is worth a line */
@@ -354,12 +354,12 @@ static void join_threads(struct vm *vm)
 {
 	struct timespec deadline;
 
-	clock_gettime(CLOCK_REALTIME, &deadline);
+	clock_gettime(CLOCK_MONOTONIC, &deadline);
 	deadline.tv_sec += JOIN_SECONDS;
 	for (unsigned int i = 0; i < vm->thread_count; i++)
 		vp_cancel(vm->threads[i].vp);
 	for (unsigned int i = 0; i < vm->thread_count; i++) {
-		if (pthread_timedjoin_np(vm->threads[i].thread, NULL, &deadline)) {
+		if (pthread_clockjoin_np(vm->threads[i].thread, NULL, CLOCK_MONOTONIC, &deadline)) {
 			log_error("VP %u does not stop (a defect of engine %s); giving up", i,
 				  vm->config.engine->name);
 			exit(1);
