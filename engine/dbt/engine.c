@@ -42,9 +42,14 @@ static void dbt_probe(struct engine_probe *probe)
 	snprintf(probe->why, sizeof(probe->why), "software CPU engine: needs no hardware virtualization");
 }
 
+struct clocks {
+	uint64_t ns, tsc;
+};
+
 /* Both clocks at one moment: of several readings that which took the shortest time. */
-static void read_clocks(uint64_t *ret_ns, uint64_t *ret_tsc)
+static struct clocks read_clocks(void)
 {
+	struct clocks best = {};
 	uint64_t shortest = UINT64_MAX;
 
 	for (int tries = 0; tries < 8; tries++) {
@@ -53,21 +58,20 @@ static void read_clocks(uint64_t *ret_ns, uint64_t *ret_tsc)
 		if (took >= shortest)
 			continue;
 		shortest = took;
-		*ret_ns = ns;
-		*ret_tsc = before + took / 2;
+		best = (struct clocks){.ns = ns, .tsc = before + took / 2};
 	}
+	return best;
 }
 
 /* The host's TSC rate against CLOCK_MONOTONIC, which the guest's timers follow. */
 static uint64_t measure_tsc_hz(void)
 {
-	uint64_t start_ns, start, ns, tsc;
+	struct clocks start = read_clocks(), end;
 
-	read_clocks(&start_ns, &start);
 	do {
-		read_clocks(&ns, &tsc);
-	} while (ns - start_ns < TSC_SAMPLE_NS);
-	return (unsigned __int128)(tsc - start) * 1000000000 / (ns - start_ns);
+		end = read_clocks();
+	} while (end.ns - start.ns < TSC_SAMPLE_NS);
+	return (unsigned __int128)(end.tsc - start.tsc) * 1000000000 / (end.ns - start.ns);
 }
 
 static void take_cpuid(struct dbt_partition *part, const struct partition_config *config)
