@@ -1,6 +1,8 @@
 /*
  * cases_cpu.c - exceptions, vector registers, changing code, atomics, changing memory maps
  */
+#include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <time.h>
 
@@ -18,6 +20,7 @@ PAYLOAD(avx)
 PAYLOAD(self_modifying)
 PAYLOAD(rewritten)
 PAYLOAD(locked)
+PAYLOAD(watch_page)
 PAYLOAD(watch)
 
 bool case_exceptions_are_precise(struct rig *rig)
@@ -181,6 +184,29 @@ bool case_code_written_by_the_host_runs_as_written(struct rig *rig)
 		TRY(rig_report(rig, value));
 	}
 	return true;
+}
+
+/* The mapping changes without a word to the guest, which reads on through its TLB. */
+bool case_a_tlb_flush_reaches_a_vp_that_runs(struct rig *rig)
+{
+	struct runner runner;
+	volatile uint32_t *seen = (void *)(rig->memory.base + DATA_AT);
+
+	if (!partition_can_flush_tlb(rig->part))
+		return EXPECT_EQ(rig, "partition_flush_tlb",
+				 partition_flush_tlb(rig->part, rig->vp[0], 2),
+				 (uint64_t)-ENOTSUP);
+	rig_put_u64(rig, SPLIT_LOW, 1);
+	rig_put_u64(rig, SPLIT_HIGH, 2);
+	TRY(rig_start(rig, 1, watch_page));
+	TRY(runner_start(&runner, rig, 1));
+	while (*seen != 1)
+		sched_yield();
+	rig_put_u64(rig, PT_AT, (rig_u64(rig, PT_AT) & 0xfff) | SPLIT_HIGH);
+	TRY(rig_ok(rig, "partition_flush_tlb",
+		   partition_flush_tlb(rig->part, rig->vp[0], BIT(0) | BIT(1))));
+	TRY(runner_join(&runner));
+	return EXPECT_EQ(rig, "value", *seen, 2);
 }
 
 bool case_locked_instructions_of_two_vps_are_atomic(struct rig *rig)

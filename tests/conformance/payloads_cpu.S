@@ -154,6 +154,16 @@ PAYLOAD rewritten
 	jmp 1b
 END rewritten
 
+/* Reads a page until the value there is 2 */
+PAYLOAD watch_page
+	mov $LINEAR_SPLIT, %rbx
+1:	mov (%rbx), %eax
+	mov %eax, DATA_AT
+	cmp $2, %eax
+	jne 1b
+	DONE
+END watch_page
+
 PAYLOAD locked
 	mov $100000, %ecx
 1:	lock incl DATA_AT
