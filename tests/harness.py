@@ -120,6 +120,19 @@ class Terminal:
             check((came or not ended) and time.monotonic() < end,
                   f"'{words}' never came; the terminal shows:\n{excerpt(self.text())}")
 
+    def wait_for_more(self):
+        """Wait until the program prints anything at all."""
+        end = time.monotonic() + HANG_SECONDS
+        while not self._read_some(0.1):
+            check(self.process.poll() is None and time.monotonic() < end,
+                  f"nothing more came; the terminal shows:\n{excerpt(self.text())}")
+
+    def wait_seconds(self, seconds):
+        """Read on for that time."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._read_some(max(0, end - time.monotonic()))
+
     def wait_for_line_end(self, words):
         """Wait until the line that begins with the last @words is whole."""
         end = time.monotonic() + HANG_SECONDS
