@@ -31,6 +31,7 @@ bench:
 	scripts/deps build bench
 	$(MAKE) --no-print-directory all
 	python3 bench/run.py --mullion $(BUILD)/cli/mullion --programs-from $(BUILD)/bench/benchmarks
+	python3 bench/storage.py --mullion $(BUILD)/cli/mullion
 
 fuzz:
 	scripts/deps build fuzz
