@@ -51,12 +51,14 @@ struct vm {
 	uint64_t booted_ns;
 	char full_path[256]; /* the image whose file has no room; paused then */
 
-	pthread_mutex_t lock;  /* of the next four, and for the condition */
+	pthread_mutex_t lock;  /* of all below; the atomics are read without it */
 	bool has_result;
 	struct vm_result result;
 	char crash[320];       /* the guest's last crash report */
 	uint64_t crash_ns;     /* when it came, 0: none did */
 	pthread_cond_t resume; /* paused or ending changed */
+	unsigned int running;  /* VP threads that have not come to their end */
+	pthread_cond_t idle;   /* running became 0 */
 	atomic_bool ending, paused;
 };
 
@@ -288,6 +290,15 @@ static void wait_while_paused(struct vm *vm)
 	pthread_mutex_unlock(&vm->lock);
 }
 
+static void count_running(struct vm *vm, int change)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->running += change;
+	if (!vm->running)
+		pthread_cond_broadcast(&vm->idle);
+	pthread_mutex_unlock(&vm->lock);
+}
+
 static void *run_vp(void *ctx)
 {
 	struct vp_thread *self = ctx;
@@ -308,6 +319,7 @@ static void *run_vp(void *ctx)
 		}
 		exit_handlers[self->exit.reason](self, &self->exit);
 	}
+	count_running(self->vm, -1);
 	return NULL;
 }
 
@@ -335,8 +347,10 @@ static void start_threads(struct vm *vm)
 		int r;
 
 		*thread = (struct vp_thread){.vm = vm, .vp = vm->machine->vps[i]};
+		count_running(vm, 1);
 		r = pthread_create(&thread->thread, NULL, run_vp, thread);
 		if (r) {
+			count_running(vm, -1);
 			end_boot(vm, VM_FAILED, 0, "cannot start the thread of VP %u: %s", i,
 				 strerror(r));
 			break;
@@ -346,25 +360,42 @@ static void start_threads(struct vm *vm)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-/*
- * A VP that does not come back is a defect of the engine. Its thread cannot be taken away, so
- * the process ends, by exit() for the terminal's sake.
- */
-static void join_threads(struct vm *vm)
+/* Wait for the VP threads' end, on the clock that nobody sets; return how many still run. */
+static unsigned int wait_until_idle(struct vm *vm)
 {
 	struct timespec deadline;
+	unsigned int running;
 
 	clock_gettime(CLOCK_MONOTONIC, &deadline);
 	deadline.tv_sec += JOIN_SECONDS;
+	pthread_mutex_lock(&vm->lock);
+	while (vm->running && !pthread_cond_clockwait(&vm->idle, &vm->lock, CLOCK_MONOTONIC,
+						      &deadline))
+		;
+	running = vm->running;
+	pthread_mutex_unlock(&vm->lock);
+	return running;
+}
+
+/*
+ * A VP that does not come back is a defect of the engine. Its thread cannot be taken away, so
+ * the process ends, by exit() for the terminal's sake. pthread_clockjoin_np() could wait too, but
+ * ThreadSanitizer does not know it and would see races with threads that have ended.
+ */
+static void join_threads(struct vm *vm)
+{
+	unsigned int running;
+
 	for (unsigned int i = 0; i < vm->thread_count; i++)
 		vp_cancel(vm->threads[i].vp);
-	for (unsigned int i = 0; i < vm->thread_count; i++) {
-		if (pthread_clockjoin_np(vm->threads[i].thread, NULL, CLOCK_MONOTONIC, &deadline)) {
-			log_error("VP %u does not stop (a defect of engine %s); giving up", i,
-				  vm->config.engine->name);
-			exit(1);
-		}
+	running = wait_until_idle(vm);
+	if (running) {
+		log_error("%u of %u VPs do not stop (a defect of engine %s); giving up", running,
+			  vm->thread_count, vm->config.engine->name);
+		exit(1);
 	}
+	for (unsigned int i = 0; i < vm->thread_count; i++)
+		pthread_join(vm->threads[i].thread, NULL);
 }
 
 /* --- a boot, and the next --- */
@@ -604,6 +635,7 @@ int vm_new(const struct vm_config *config, struct vm **ret_vm)
 	vm->config = *config;
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_cond_init(&vm->resume, NULL);
+	pthread_cond_init(&vm->idle, NULL);
 	*ret_vm = vm;
 	return 0;
 }
@@ -613,6 +645,7 @@ void vm_free(struct vm *vm)
 	if (!vm)
 		return;
 	drives_free(vm->drives);
+	pthread_cond_destroy(&vm->idle);
 	pthread_cond_destroy(&vm->resume);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm);
