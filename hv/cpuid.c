@@ -5,7 +5,6 @@
  * offered when the engine's service for it is there. Not offered, and why:
  *  - VP_RUNTIME: how long a VP ran is not known here.
  *  - EOI, ICR, TPR and the idle MSR: they are the local APIC's, which no service reaches.
- *    (config.cheap_exits thus changes nothing yet.)
  *  - Partition id, CPU management, isolation: Linux takes a partition that has them for the root.
  */
 #include "hv_internal.h"

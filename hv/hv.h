@@ -80,7 +80,6 @@ struct hv_config {
 	uint64_t tsc_hz;
 	uint64_t apic_hz;	   /* the local APIC timer's clock before its divider */
 	bool synthetic_timers;	   /* offer stimers (direct mode too) */
-	bool cheap_exits;	   /* recommend what costs an exit each: EOI/ICR/TPR MSRs */
 	bool tsc_invariant;
 	struct hv_services services; /* copied */
 };
