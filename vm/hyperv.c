@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hv_tlfs.h"
 #include "storvsp.h"
 
 #define IDE_DRIVES 4
@@ -275,7 +276,7 @@ bool hyperv_hypercall(struct hyperv *hyperv, struct vp *vp)
 	};
 	/* The #UD for input in XMM registers that was never offered is a status here. */
 	if (!hv_hypercall(hyperv->hv, vp->index, &registers))
-		registers.rax = 3; /* HV_STATUS_INVALID_HYPERCALL_INPUT */
+		registers.rax = HV_STATUS_INVALID_HYPERCALL_INPUT;
 	regs.gpr[VP_RAX] = registers.rax;
 	regs.gpr[VP_RDX] = registers.rdx;
 	vp_set_regs(vp, &regs);
@@ -403,16 +404,6 @@ int hyperv_change_medium(struct hyperv *hyperv, const struct vm_drive *drive, st
 
 	return controller ? storvsp_change_medium(controller, lun_of(drive), disk, done, ctx)
 			  : -ENOENT;
-}
-
-void hyperv_retry(struct hyperv *hyperv)
-{
-	for (unsigned int i = 0; i < ARRAY_SIZE(hyperv->scsi); i++)
-		if (hyperv->scsi[i])
-			storvsp_retry(hyperv->scsi[i]);
-	for (unsigned int i = 0; i < ARRAY_SIZE(hyperv->ide); i++)
-		if (hyperv->ide[i])
-			storvsp_retry(hyperv->ide[i]);
 }
 
 struct ic *hyperv_ic(struct hyperv *hyperv)

@@ -60,7 +60,5 @@ int hyperv_detach(struct hyperv *hyperv, const struct vm_drive *drive, void (*do
 		  void *ctx);
 int hyperv_change_medium(struct hyperv *hyperv, const struct vm_drive *drive, struct disk *disk,
 			 void (*done)(void *ctx), void *ctx);
-/* Try again what waits for room. */
-void hyperv_retry(struct hyperv *hyperv);
 
 #endif
