@@ -59,12 +59,11 @@ struct vmbus_offer {
 struct vmbus_config {
 	struct partition *part;
 	struct loop *loop;
-	struct hv *hv; /* may be set later with vmbus_set_hv(), before the first VP runs */
+	struct hv *hv;
 };
 
 /* Returns 0, -errno. Main loop. */
 int vmbus_new(const struct vmbus_config *config, struct vmbus **ret_bus);
-void vmbus_set_hv(struct vmbus *bus, struct hv *hv);
 /* After all VP threads ended, and after vmbus_reset() said done. */
 void vmbus_free(struct vmbus *bus);
 
@@ -82,8 +81,8 @@ uint16_t vmbus_signal_event(struct vmbus *bus, uint32_t connection_id, uint16_t 
 void vmbus_synic_ready(struct vmbus *bus);
 
 /*
- * vmbus_connection_eventfd() - the eventfd that vmbus_signal_event() writes for a connection, to
- * bind as a kernel doorbell; the callbacks tell when channels (un)open. Bus' loop.
+ * The eventfd that vmbus_signal_event() writes for a connection, for whoever can bind it as a
+ * doorbell: told when its channel opens, and when it closes. Bus' loop.
  */
 struct vmbus_doorbell_events {
 	void (*opened)(void *ctx, uint32_t connection_id, int eventfd);
@@ -94,8 +93,10 @@ void vmbus_set_doorbell_events(struct vmbus *bus, const struct vmbus_doorbell_ev
 
 /* --- for providers: bus' loop --- */
 
-/* vmbus_offer() - Returns 0 and the channel, which stays until vmbus_rescind() is done; -ENOSPC
- * (2047 channels); -EEXIST instance in use; -ENOMEM. */
+/*
+ * vmbus_offer() - the channel stays until vmbus_rescind() is done
+ * Returns: 0; -ENOSPC (2047 channels); -EEXIST instance in use; -ENOMEM.
+ */
 int vmbus_offer(struct vmbus *bus, const struct vmbus_offer *offer,
 		struct vmbus_channel **ret_channel);
 /*
@@ -108,20 +109,22 @@ void vmbus_rescind(struct vmbus_channel *channel, void (*done)(void *ctx), void 
  * vmbus_offer_subchannels() - offer sub-channels 1..count of a primary channel that is open
  * Any loop; they are offered soon. They have the primary's ops, provider and loop of @loops[i]
  * (NULL @loops: the primary's). They vanish when the primary closes. Refused with -EBUSY while
- * sub-channels exist, -EINVAL for count 0 or > 64.
+ * sub-channels exist, -EINVAL for count 0 or > 64, -ENOTSUP to a guest of a version before 2.4.
  */
 int vmbus_offer_subchannels(struct vmbus_channel *primary, unsigned int count,
 			    struct loop *const *loops);
 
-/* --- for providers: the channel's loop, between open and close --- */
+/*
+ * --- for providers: the channel's loop, from ops->open until vmbus_channel_closed() ---
+ *
+ * After ops->close no packet is read or written any more: those calls then fail or do nothing.
+ */
 
 void *vmbus_channel_provider(const struct vmbus_channel *channel);
 /* Provider's own pointer for this channel (a sub-channel has its own); NULL at first. */
 void vmbus_channel_set_context(struct vmbus_channel *channel, void *context);
 void *vmbus_channel_context(const struct vmbus_channel *channel);
 unsigned int vmbus_channel_index(const struct vmbus_channel *channel); /* 0: primary */
-uint32_t vmbus_channel_version(const struct vmbus_channel *channel);   /* negotiated, 0x50003 */
-struct loop *vmbus_channel_loop(const struct vmbus_channel *channel);
 void vmbus_channel_closed(struct vmbus_channel *channel);
 
 /* A packet from the guest: a private copy, valid until the next vmbus_read() on the channel. */
@@ -150,7 +153,10 @@ int vmbus_read(struct vmbus_channel *channel, struct vmbus_packet *ret_packet);
  */
 int vmbus_packet_iovec(struct vmbus_channel *channel, const struct vmbus_packet *packet,
 		       uint32_t index, struct iovec *iov, size_t max, uint32_t *ret_bytes);
-/* vmbus_packet_written() - announce that the host wrote these iovecs (partition_memory_written()). */
+/*
+ * vmbus_iovec_written() - announce that the host wrote these iovecs (partition_memory_written())
+ * For as long as vmbus_channel_closed() was not called: data may arrive after ops->close.
+ */
 void vmbus_iovec_written(struct vmbus_channel *channel, const struct iovec *iov, int count);
 
 /*
