@@ -24,7 +24,7 @@ demo:
 	scripts/demo $(BUILD)
 
 test:
-	scripts/deps build demo test
+	scripts/deps build test
 	scripts/test
 
 bench:
