@@ -9,7 +9,8 @@
  * A crash kernel contacts without an unload: the contact of another kernel ends the connection of
  * the first. Its messages go to the VP it names, since others may never run again.
  *
- * Versions before 2.4 are refused: there the host signals through an interrupt page.
+ * Before 2.4 signals go through an interrupt page (interrupt_page.c); the choice is made with the
+ * version, at the contact, and holds until every channel is closed.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -24,7 +25,6 @@
 static void disconnect(struct vmbus *bus)
 {
 	bus->state = DISCONNECTING;
-	bus->version = 0;
 	bus->offers_sent = false;
 	bus->overflow = false;
 	bus_discard_messages(bus);
@@ -70,7 +70,8 @@ static bool version_spoken(uint32_t version)
 	static const uint32_t versions[] = {
 		VMBUS_VERSION_5_3,    VMBUS_VERSION_5_2,       VMBUS_VERSION_5_1,
 		VMBUS_VERSION_5_0,    VMBUS_VERSION_WIN10_RS3, VMBUS_VERSION_WIN10,
-		VMBUS_VERSION_WIN8_1, VMBUS_VERSION_WIN8,
+		VMBUS_VERSION_WIN8_1, VMBUS_VERSION_WIN8,      VMBUS_VERSION_WIN7,
+		VMBUS_VERSION_WS2008,
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
@@ -89,6 +90,13 @@ static bool contact_acceptable(const struct vmbus_initiate_contact *contact)
 	       (contact->sint == VMBUS_SINT && contact->vtl == 0);
 }
 
+/* Choose how this connection signals. Returns false when the guest's choice is impossible. */
+static bool choose_signals(struct vmbus *bus, const struct vmbus_initiate_contact *contact)
+{
+	return contact->version >= VMBUS_VERSION_WIN8 ||
+	       interrupt_page_attach(bus, contact->interrupt_page) == 0;
+}
+
 static uint32_t contact_vp(const struct vmbus *bus, const struct vmbus_initiate_contact *contact)
 {
 	bool named = contact->version >= VMBUS_VERSION_WIN8_1 &&
@@ -102,7 +110,7 @@ static void connect(struct vmbus *bus, const struct vmbus_initiate_contact *cont
 	struct vmbus_version_response response = {.header.type = VMBUS_VERSION_RESPONSE};
 
 	bus->target_vp = contact_vp(bus, contact);
-	if (contact_acceptable(contact)) {
+	if (contact_acceptable(contact) && choose_signals(bus, contact)) {
 		bus->state = CONNECTED;
 		bus->version = contact->version;
 		response.supported = 1;
@@ -129,8 +137,11 @@ static void disconnected(struct vmbus *bus)
 	gpadl_drop_all(bus);
 	for (unsigned int i = 1; i < VMBUS_RELID_LIMIT; i++)
 		bus->relids[i].revoked = false;
-	if (bus->unload_wanted)
+	interrupt_page_detach(bus);
+	/* 0.13 does not know the answer. */
+	if (bus->unload_wanted && bus->version != VMBUS_VERSION_WS2008)
 		send_unload_response(bus);
+	bus->version = 0;
 	if (bus->contact_wanted)
 		connect(bus, &bus->contact);
 	bus->unload_wanted = bus->contact_wanted = false;

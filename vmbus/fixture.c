@@ -69,7 +69,7 @@ int hv_signal_flag(struct hv *hv, unsigned int vp, unsigned int sint, unsigned i
 {
 	bool refused;
 
-	assert(vp < VP_COUNT && sint == VMBUS_SINT && flag && flag < VMBUS_RELID_LIMIT);
+	assert(vp < VP_COUNT && sint == VMBUS_SINT && flag < VMBUS_RELID_LIMIT);
 	pthread_mutex_lock(&hv->lock);
 	refused = hv->flags_refused;
 	if (!refused)

@@ -203,10 +203,8 @@ void bus_post_settle(struct vmbus *bus);
 
 /* --- interrupt_page.c --- */
 
-/* Can the guest's page be used as an interrupt page? */
-bool interrupt_page_valid(const struct vmbus *bus, gpa_t gpa);
-/* The connection signals through this page, which is valid. */
-void interrupt_page_attach(struct vmbus *bus, gpa_t gpa);
+/* The connection signals through this page from now on. Returns 0; -EINVAL not a page of RAM. */
+int interrupt_page_attach(struct vmbus *bus, gpa_t gpa);
 void interrupt_page_detach(struct vmbus *bus);
 /* Tell the guest which channel the flag means that is set next. While the channel is open. */
 void interrupt_page_set(struct vmbus *bus, uint32_t relid);

@@ -15,6 +15,7 @@
 #define VMBUS_SYNIC_MESSAGE_TYPE  1
 #define VMBUS_MESSAGE_BYTES_MAX	  240
 #define VMBUS_CONNECTION_MESSAGES 1    /* for messages, before version 5.0 */
+#define VMBUS_CONNECTION_EVENTS   2    /* for signals to all channels, before version 1.1 */
 #define VMBUS_CONNECTION_CONTACT  4    /* for VMBUS_INITIATE_CONTACT since 5.0 */
 #define VMBUS_RELID_LIMIT	  2048 /* relids are 1..2047 */
 #define VMBUS_NO_VP		  0xffffffffu
@@ -75,7 +76,7 @@ struct vmbus_initiate_contact {
 	le32 version;
 	le32 target_vp; /* takes the host's messages, since 3.0 */
 	union {
-		le64 interrupt_page; /* before 5.0 */
+		le64 interrupt_page; /* before 5.0; see struct vmbus_interrupt_page */
 		struct {
 			uint8_t sint, vtl;
 			uint8_t reserved[6];
@@ -87,6 +88,13 @@ struct vmbus_initiate_contact {
 WIRE_SIZE(struct vmbus_initiate_contact, 40);
 WIRE_AT(struct vmbus_initiate_contact, sint, 16);
 WIRE_AT(struct vmbus_initiate_contact, monitor_page_to_guest, 24);
+
+/* Before 2.4: a bit for each relid, set by who signals and cleared by who is signalled. */
+struct vmbus_interrupt_page {
+	uint8_t to_guest[2048];
+	uint8_t to_host[2048]; /* 1.1: not for channels with a dedicated interrupt */
+};
+WIRE_SIZE(struct vmbus_interrupt_page, 4096);
 
 struct vmbus_version_response {
 	struct vmbus_message_header header;
