@@ -89,12 +89,25 @@ static void forget_messages(struct vmbus *bus)
 	pthread_mutex_unlock(&bus->in_lock);
 }
 
+/* One connection for all channels; the interrupt page tells which. */
+static uint16_t signal_all(struct vmbus *bus, uint16_t flag)
+{
+	if (!bus->interrupt_page)
+		return HV_STATUS_INVALID_CONNECTION_ID;
+	if (flag)
+		return HV_STATUS_INVALID_PARAMETER;
+	loop_post(bus->loop, &bus->interrupt_work);
+	return HV_STATUS_SUCCESS;
+}
+
 uint16_t vmbus_signal_event(struct vmbus *bus, uint32_t connection_id, uint16_t flag)
 {
 	uint32_t relid = connection_id - VMBUS_EVENT_CONNECTIONS;
 	uint64_t one = 1;
 	int fd;
 
+	if (connection_id == VMBUS_CONNECTION_EVENTS)
+		return signal_all(bus, flag);
 	if (relid >= VMBUS_RELID_LIMIT)
 		return HV_STATUS_INVALID_CONNECTION_ID;
 	fd = bus->relids[relid].eventfd;
@@ -216,6 +229,7 @@ int vmbus_new(const struct vmbus_config *config, struct vmbus **ret_bus)
 	bus->in_work.run = serve_messages;
 	bus->ready_work.run = synic_is_ready;
 	bus->settle_work.run = settle;
+	bus->interrupt_work.run = interrupt_page_serve;
 	for (unsigned int i = 0; i < VMBUS_RELID_LIMIT; i++)
 		bus->relids[i].eventfd = -1;
 	pthread_mutex_init(&bus->in_lock, NULL);
@@ -251,6 +265,7 @@ void vmbus_free(struct vmbus *bus)
 	loop_work_cancel(bus->loop, &bus->in_work);
 	loop_work_cancel(bus->loop, &bus->ready_work);
 	loop_work_cancel(bus->loop, &bus->settle_work);
+	loop_work_cancel(bus->loop, &bus->interrupt_work);
 	pthread_mutex_destroy(&bus->in_lock);
 	free(bus->in);
 	free(bus);
@@ -275,7 +290,7 @@ void vmbus_set_doorbell_events(struct vmbus *bus, const struct vmbus_doorbell_ev
 
 void vmbus_get_status(const struct vmbus *bus, struct vmbus_status *ret_status)
 {
-	struct vmbus_status status = {.version = bus->version};
+	struct vmbus_status status = {.version = bus->state == CONNECTED ? bus->version : 0};
 
 	for (unsigned int i = 1; i < VMBUS_RELID_LIMIT; i++) {
 		const struct vmbus_channel *channel = bus->relids[i].channel;

@@ -35,15 +35,26 @@ static void subchannels_on_bus(struct loop_work *work);
 
 /* --- signals --- */
 
+/* Before 2.4 one flag stands for all channels. Returns as hv_signal_flag(). */
+static int set_flag(struct vmbus_channel *channel)
+{
+	struct vmbus *bus = channel->bus;
+	unsigned int flag = channel->relid;
+
+	if (bus->interrupt_page) {
+		interrupt_page_set(bus, channel->relid);
+		flag = 0;
+	}
+	return hv_signal_flag(bus->hv, channel->target_vp, VMBUS_SINT, flag);
+}
+
 /* Called with signal_lock held. */
 static void send_signal(struct vmbus_channel *channel)
 {
 	channel->signal_latched = false;
 	if (channel->target_vp == VMBUS_NO_VP || channel->signals == SIGNALS_OFF)
 		return;
-	channel->signal_latched = channel->signals == SIGNALS_HELD ||
-				  hv_signal_flag(channel->bus->hv, channel->target_vp, VMBUS_SINT,
-						 channel->relid) == -EAGAIN;
+	channel->signal_latched = channel->signals == SIGNALS_HELD || set_flag(channel) == -EAGAIN;
 }
 
 void channel_signal(struct vmbus_channel *channel)
@@ -109,15 +120,23 @@ static int map_rings(struct vmbus_channel *channel, const uint64_t *pfns, uint32
 	return channel->packet ? 0 : -ENOMEM;
 }
 
+/* Before 2.4 the guest names something else there. */
+static uint32_t open_target_vp(const struct vmbus_channel *channel,
+			       const struct vmbus_open_channel *message)
+{
+	return channel->bus->interrupt_page ? 0 : message->target_vp;
+}
+
 /* The first pages are the ring from the guest, the others the one to it. */
 static int attach_rings(struct vmbus_channel *channel, const struct vmbus_open_channel *message)
 {
+	uint32_t target_vp = open_target_vp(channel, message);
 	const struct gpadl *gpadl;
 	const uint64_t *pfns;
 	uint32_t pages;
 	int r;
 
-	if (message->target_vp >= channel->bus->part->vp_count && message->target_vp != VMBUS_NO_VP)
+	if (target_vp >= channel->bus->part->vp_count && target_vp != VMBUS_NO_VP)
 		return -EINVAL;
 	gpadl = gpadl_find(channel->bus, channel->relid, message->ring_gpadl);
 	pfns = gpadl ? gpadl_whole_pages(gpadl, &pages) : NULL;
@@ -161,7 +180,7 @@ static void begin_open(struct vmbus_channel *channel, const struct vmbus_open_ch
 	channel->bus->busy++;
 	pthread_mutex_lock(&channel->signal_lock);
 	channel->signals = SIGNALS_HELD;
-	channel->target_vp = message->target_vp;
+	channel->target_vp = open_target_vp(channel, message);
 	pthread_mutex_unlock(&channel->signal_lock);
 	loop_post(channel->offer.loop, &channel->open_work);
 }
@@ -539,6 +558,8 @@ int vmbus_offer_subchannels(struct vmbus_channel *primary, unsigned int count,
 
 	if (!count || count > VMBUS_MAX_SUBCHANNELS)
 		return -EINVAL;
+	if (primary->bus->interrupt_page)
+		return -ENOTSUP;
 	if (!atomic_compare_exchange_strong(&primary->subchannels_wanted, &none, count))
 		return -EBUSY;
 	for (unsigned int i = 0; i < count; i++)

@@ -109,7 +109,7 @@ void vmbus_rescind(struct vmbus_channel *channel, void (*done)(void *ctx), void 
  * vmbus_offer_subchannels() - offer sub-channels 1..count of a primary channel that is open
  * Any loop; they are offered soon. They have the primary's ops, provider and loop of @loops[i]
  * (NULL @loops: the primary's). They vanish when the primary closes. Refused with -EBUSY while
- * sub-channels exist, -EINVAL for count 0 or > 64.
+ * sub-channels exist, -EINVAL for count 0 or > 64, -ENOTSUP to a guest of a version before 2.4.
  */
 int vmbus_offer_subchannels(struct vmbus_channel *primary, unsigned int count,
 			    struct loop *const *loops);

@@ -176,6 +176,9 @@ struct vmbus {
 	bool unload_wanted;  /* to be answered when disconnected */
 	bool contact_wanted; /* likewise, with contact */
 	struct vmbus_initiate_contact contact;
+	/* Before 2.4, else NULL: how to signal. Any thread reads; see interrupt_page.c. */
+	struct interrupt_page *_Atomic interrupt_page;
+	struct loop_work interrupt_work;
 	void (*reset_done)(void *ctx);
 	void *reset_ctx;
 	struct loop_work settle_work;
@@ -197,6 +200,16 @@ void bus_discard_messages(struct vmbus *bus);
 
 /* Something may have become possible: see connection_settle(). */
 void bus_post_settle(struct vmbus *bus);
+
+/* --- interrupt_page.c --- */
+
+/* The connection signals through this page from now on. Returns 0; -EINVAL not a page of RAM. */
+int interrupt_page_attach(struct vmbus *bus, gpa_t gpa);
+void interrupt_page_detach(struct vmbus *bus);
+/* Tell the guest which channel the flag means that is set next. While the channel is open. */
+void interrupt_page_set(struct vmbus *bus, uint32_t relid);
+/* interrupt_work: the guest has signalled for all channels. */
+void interrupt_page_serve(struct loop_work *work);
 
 /* --- connection.c --- */
 
