@@ -12,7 +12,7 @@
 
 #include "cpuid_policy.h"
 #include "hyperv.h"
-#include "smbios.h"
+#include "smbios_tables.h"
 #include "size.h"
 
 struct build {
@@ -199,7 +199,7 @@ static int write_tables(struct build *build)
 /* Without Hyper-V's interface the maker's name would mislead a guest. */
 static int write_smbios(struct build *build)
 {
-	const struct smbios_config config = {.serial = ""};
+	const struct smbios_tables_config config = {.serial = ""};
 	struct machine *machine = build->machine;
 	uint8_t *area = layout_hva(&machine->layout, &machine->memory, PC_SMBIOS_GPA,
 				   PC_SMBIOS_BYTES);
@@ -207,7 +207,7 @@ static int write_smbios(struct build *build)
 
 	if (!build->config->hyper_v)
 		return 0;
-	r = area ? smbios_write(&config, area, PC_SMBIOS_BYTES, PC_SMBIOS_GPA) : -ENOSPC;
+	r = area ? smbios_tables_write(&config, area, PC_SMBIOS_BYTES, PC_SMBIOS_GPA) : -ENOSPC;
 	return r < 0 ? vm_fail(build->error, r, BLAME_MEMORY,
 			       "the SMBIOS structures do not fit; give the guest more memory")
 		     : 0;
@@ -289,7 +289,8 @@ void machine_free(struct machine *machine)
 }
 
 int machine_new(const struct vm_config *config, const struct chipset_events *events,
-		const struct hyperv_events *hyperv_events, struct machine **ret_machine, struct vm_error *ret_error)
+		const struct hyperv_events *hyperv_events, struct machine **ret_machine,
+		struct vm_error *ret_error)
 {
 	struct machine *machine = calloc(1, sizeof(*machine));
 	struct build build = {config, events, hyperv_events, machine, ret_error};

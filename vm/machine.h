@@ -24,7 +24,8 @@ struct machine {
  * Returns: 0, or -errno with *ret_error filled.
  */
 int machine_new(const struct vm_config *config, const struct chipset_events *events,
-		const struct hyperv_events *hyperv_events, struct machine **ret_machine, struct vm_error *ret_error);
+		const struct hyperv_events *hyperv_events, struct machine **ret_machine,
+		struct vm_error *ret_error);
 
 /* On the loop's thread, after the VP threads have ended. */
 void machine_free(struct machine *machine);

@@ -1,11 +1,11 @@
 /*
- * dmi.h - System Management BIOS: entry point and the structures that Mullion gives a guest
+ * smbios.h - System Management BIOS: entry point and the structures that Mullion gives a guest
  *
  * Source: DMTF DSP0134 2.8, "System Management BIOS Reference Specification". Strings follow their
  * structure, each ended by a zero, the last by two; a string's number counts from 1, 0 is none.
  */
-#ifndef WIRE_DMI_H
-#define WIRE_DMI_H
+#ifndef WIRE_SMBIOS_H
+#define WIRE_SMBIOS_H
 
 #include "base.h"
 

@@ -1,10 +1,10 @@
 /*
- * smbios_test.c - the structures, walked as a guest walks them
+ * smbios_tables_test.c - the structures, walked as a guest walks them
  */
 #include "fixture.h"
 
+#include "smbios_tables.h"
 #include "smbios.h"
-#include "dmi.h"
 
 #define GPA 0xf0000u
 
@@ -44,11 +44,11 @@ static const char *string(const uint8_t *structure, unsigned int number)
 
 static void the_table_can_be_walked_and_says_who_made_it(void **state)
 {
-	const struct smbios_config config = {.uuid = {{1, 2, 3}}, .serial = "1234"};
+	const struct smbios_tables_config config = {.uuid = {{1, 2, 3}}, .serial = "1234"};
 	struct smbios_entry_point entry;
 	uint8_t buffer[1024];
 	const uint8_t *table, *system;
-	int used = smbios_write(&config, buffer, sizeof(buffer), GPA);
+	int used = smbios_tables_write(&config, buffer, sizeof(buffer), GPA);
 
 	assert_true(used > 0);
 	memcpy(&entry, buffer, sizeof(entry));
@@ -68,15 +68,15 @@ static void the_table_can_be_walked_and_says_who_made_it(void **state)
 
 static void a_small_buffer_is_refused_at_every_length(void **state)
 {
-	const struct smbios_config config = {.serial = ""};
+	const struct smbios_tables_config config = {.serial = ""};
 	uint8_t buffer[1024];
-	int used = smbios_write(&config, buffer, sizeof(buffer), GPA);
+	int used = smbios_tables_write(&config, buffer, sizeof(buffer), GPA);
 
 	for (int bytes = 0; bytes < used; bytes++)
-		assert_int_equal(smbios_write(&config, buffer, bytes, GPA), -ENOSPC);
-	assert_int_equal(smbios_write(&config, buffer, used, GPA), used);
-	assert_int_equal(smbios_write(&config, buffer, sizeof(buffer), GPA + 8), -EINVAL);
-	assert_int_equal(smbios_write(&config, buffer, sizeof(buffer), 0xffff0), -EINVAL);
+		assert_int_equal(smbios_tables_write(&config, buffer, bytes, GPA), -ENOSPC);
+	assert_int_equal(smbios_tables_write(&config, buffer, used, GPA), used);
+	assert_int_equal(smbios_tables_write(&config, buffer, sizeof(buffer), GPA + 8), -EINVAL);
+	assert_int_equal(smbios_tables_write(&config, buffer, sizeof(buffer), 0xffff0), -EINVAL);
 }
 
 int main(void)

@@ -1,12 +1,12 @@
 /*
- * smbios.c - writes the SMBIOS structures, one table row each
+ * smbios_tables.c - writes the SMBIOS structures, one table row each
  */
-#include "smbios.h"
+#include "smbios_tables.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "dmi.h"
+#include "smbios.h"
 
 #define VERSION_MAJOR 2
 #define VERSION_MINOR 4
@@ -66,7 +66,7 @@ static void add_firmware(struct writer *writer)
 	add(writer, &firmware.header, sizeof(firmware), strings);
 }
 
-static void add_system(struct writer *writer, const struct smbios_config *config)
+static void add_system(struct writer *writer, const struct smbios_tables_config *config)
 {
 	const char *const strings[] = {"Microsoft Corporation", "Virtual Machine", "7.0",
 				       *config->serial ? config->serial : NULL, NULL};
@@ -140,13 +140,14 @@ static void write_entry_point(const struct writer *writer, uint8_t *to, uint32_t
 	};
 	const uint8_t *second = (const uint8_t *)&entry.intermediate_anchor;
 
-	entry.intermediate_checksum =
-		checksum(second, sizeof(entry) - offsetof(struct smbios_entry_point, intermediate_anchor));
+	entry.intermediate_checksum = checksum(
+		second, sizeof(entry) - offsetof(struct smbios_entry_point, intermediate_anchor));
 	entry.checksum = checksum(&entry, sizeof(entry));
 	memcpy(to, &entry, sizeof(entry));
 }
 
-int smbios_write(const struct smbios_config *config, uint8_t *buffer, size_t bytes, gpa_t gpa)
+int smbios_tables_write(const struct smbios_tables_config *config, uint8_t *buffer, size_t bytes,
+			gpa_t gpa)
 {
 	size_t table_at = ALIGN_UP(sizeof(struct smbios_entry_point), (size_t)16);
 	struct writer writer = {.buffer = buffer + table_at, .bytes = bytes - table_at};
