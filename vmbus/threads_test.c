@@ -16,10 +16,12 @@
 #define ROUNDS	 30u
 #define PACKETS	 300u
 #define PAGES	 8u
+#define PAGE_PFN 8u /* of the interrupt page */
 
 struct machine {
 	struct guest_memory memory;
 	struct fixture *f; /* its loop is served by bus_thread */
+	uint32_t version;
 	pthread_t bus_thread;
 	struct loop_thread *loops[CHANNELS];
 	struct provider providers[CHANNELS];
@@ -34,12 +36,30 @@ static void *serve_bus(void *ctx)
 	return NULL;
 }
 
+/* A word of each half is enough for the channels there are. */
+static _Atomic uint64_t *interrupt_bits(struct machine *machine, size_t half)
+{
+	return (_Atomic uint64_t *)(machine->f->memory.base + PAGE_PFN * PAGE_BYTES +
+				    half * PAGE_BYTES / 2);
+}
+
+static void take_bits(struct machine *machine)
+{
+	uint64_t bits = atomic_exchange(interrupt_bits(machine, 0), 0);
+
+	for (uint32_t relid = 1; relid <= CHANNELS; relid++)
+		machine->flags[relid] |= bits >> relid & 1;
+}
+
 static void flag_set(void *ctx, unsigned int vp, unsigned int flag)
 {
 	struct machine *machine = ctx;
 
 	pthread_mutex_lock(&machine->lock);
-	machine->flags[flag] = true;
+	if (flag)
+		machine->flags[flag] = true;
+	else
+		take_bits(machine);
 	pthread_cond_broadcast(&machine->signalled);
 	pthread_mutex_unlock(&machine->lock);
 }
@@ -61,11 +81,11 @@ static void wait_for_flag(struct machine *machine, uint32_t relid)
 	pthread_mutex_unlock(&machine->lock);
 }
 
-static void machine_init(struct machine *machine)
+static void machine_init(struct machine *machine, uint32_t version)
 {
 	char name[16];
 
-	*machine = (struct machine){.f = fixture_new()};
+	*machine = (struct machine){.f = fixture_new(), .version = version};
 	pthread_mutex_init(&machine->lock, NULL);
 	pthread_cond_init(&machine->signalled, NULL);
 	machine->f->hv.flag_set = flag_set;
@@ -128,8 +148,12 @@ static void wait_for_message(struct machine *machine, uint32_t type, uint32_t re
 
 static void contact(struct machine *machine)
 {
+	bool with_page = machine->version < VMBUS_VERSION_WIN8;
 	const struct vmbus_initiate_contact message = {
-		{VMBUS_INITIATE_CONTACT}, VMBUS_VERSION_5_3, .sint = VMBUS_SINT};
+		.header.type = VMBUS_INITIATE_CONTACT,
+		.version = machine->version,
+		.interrupt_page = with_page ? PAGE_PFN * PAGE_BYTES : VMBUS_SINT,
+	};
 	const struct vmbus_message_header request = {VMBUS_REQUEST_OFFERS};
 
 	post_blindly(machine, &message, sizeof(message));
@@ -172,6 +196,17 @@ static void close_rings(struct machine *machine, uint32_t relid)
 	wait_for_message(machine, VMBUS_GPADL_TORNDOWN, relid);
 }
 
+static void signal_host(struct machine *machine, uint32_t relid)
+{
+	uint32_t connection_id = VMBUS_EVENT_CONNECTIONS + relid;
+
+	if (machine->version == VMBUS_VERSION_WS2008) {
+		atomic_fetch_or(interrupt_bits(machine, 1), UINT64_C(1) << relid);
+		connection_id = VMBUS_CONNECTION_EVENTS;
+	}
+	vmbus_signal_event(machine->f->bus, connection_id, 0);
+}
+
 /* As many packets as fit, then sleep until an answer comes; with the interrupt off while reading.
  */
 static void exchange(struct machine *machine, uint32_t relid, struct guest_rings *rings,
@@ -189,7 +224,7 @@ static void exchange(struct machine *machine, uint32_t relid, struct guest_rings
 			sent++;
 			moved = true;
 			if (signal)
-				vmbus_signal_event(machine->f->bus, 0x2000 + relid, 0);
+				signal_host(machine, relid);
 		}
 		while (guest_read(&rings->down, packet, sizeof(packet), &signal)) {
 			assert(((struct vmbus_packet_descriptor *)packet)->transaction_id ==
@@ -197,7 +232,7 @@ static void exchange(struct machine *machine, uint32_t relid, struct guest_rings
 			received++;
 			moved = true;
 			if (signal)
-				vmbus_signal_event(machine->f->bus, 0x2000 + relid, 0);
+				signal_host(machine, relid);
 		}
 		if (!moved)
 			wait_for_flag(machine, relid);
@@ -226,10 +261,11 @@ static void *drive(void *ctx)
 		open_rings(machine, driver->relid);
 		post_blindly(machine, &move, sizeof(move));
 		exchange(machine, driver->relid, &rings, PACKETS);
-		wait_for_message(machine, VMBUS_MODIFY_CHANNEL_RESPONSE, driver->relid);
+		if (machine->version >= VMBUS_VERSION_5_3)
+			wait_for_message(machine, VMBUS_MODIFY_CHANNEL_RESPONSE, driver->relid);
 		for (unsigned int i = 0; round % 2 && i < 20; i++)
 			guest_write(&rings.up, VMBUS_PACKET_DATA, 1, i, "", 0, &signal);
-		vmbus_signal_event(machine->f->bus, 0x2000 + driver->relid, 0);
+		signal_host(machine, driver->relid);
 		close_rings(machine, driver->relid);
 	}
 	return NULL;
@@ -258,6 +294,7 @@ static void *disturb(void *ctx)
 	for (uint32_t i = 0; !vp->stop; i++) {
 		set_refusing(vp->machine, true);
 		vmbus_signal_event(vp->machine->f->bus, 0x2000 + i % 6, 0);
+		vmbus_signal_event(vp->machine->f->bus, VMBUS_CONNECTION_EVENTS, 0);
 		sched_yield();
 		set_refusing(vp->machine, false);
 	}
@@ -280,11 +317,13 @@ static void drive_all(struct machine *machine)
 	pthread_join(vp.thread, NULL);
 }
 
-static void channels_on_threads_of_their_own_open_serve_and_close(void **state)
+static const uint32_t versions[] = {VMBUS_VERSION_5_3, VMBUS_VERSION_WIN7, VMBUS_VERSION_WS2008};
+
+static void open_serve_and_close(uint32_t version)
 {
 	struct machine machine;
 
-	machine_init(&machine);
+	machine_init(&machine, version);
 	contact(&machine);
 	drive_all(&machine);
 	machine_end(&machine);
@@ -295,13 +334,19 @@ static void channels_on_threads_of_their_own_open_serve_and_close(void **state)
 	}
 }
 
-static void connections_end_while_packets_are_in_flight(void **state)
+static void channels_on_threads_of_their_own_open_serve_and_close(void **state)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(versions); i++)
+		open_serve_and_close(versions[i]);
+}
+
+static void end_in_flight(uint32_t version)
 {
 	const struct vmbus_message_header unload = {VMBUS_UNLOAD};
 	struct machine machine;
 	bool signal;
 
-	machine_init(&machine);
+	machine_init(&machine, version);
 	for (unsigned int round = 0; round < ROUNDS; round++) {
 		struct guest_rings rings[CHANNELS];
 
@@ -314,13 +359,14 @@ static void connections_end_while_packets_are_in_flight(void **state)
 			for (uint32_t i = 0; i < CHANNELS; i++) {
 				guest_write(&rings[i].up, VMBUS_PACKET_DATA, 1, packet, "", 0,
 					    &signal);
-				vmbus_signal_event(machine.f->bus, 0x2001 + i, 0);
+				signal_host(&machine, i + 1);
 			}
 		}
 		/* The next contact is an unload too, as after a crash. */
 		if (round % 2) {
 			post_blindly(&machine, &unload, sizeof(unload));
-			wait_for_message(&machine, VMBUS_UNLOAD_RESPONSE, 0);
+			if (version != VMBUS_VERSION_WS2008)
+				wait_for_message(&machine, VMBUS_UNLOAD_RESPONSE, 0);
 		}
 	}
 	machine_end(&machine);
@@ -328,6 +374,12 @@ static void connections_end_while_packets_are_in_flight(void **state)
 		assert_int_equal(machine.providers[i].opens, ROUNDS);
 		assert_int_equal(machine.providers[i].closes, ROUNDS);
 	}
+}
+
+static void connections_end_while_packets_are_in_flight(void **state)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(versions); i++)
+		end_in_flight(versions[i]);
 }
 
 int main(void)

@@ -28,6 +28,7 @@ static uint32_t take(struct input *input, size_t bytes)
 struct run {
 	struct fixture *f;
 	struct provider providers[PROVIDERS];
+	uint64_t interrupt_page; /* of the last contact that named one */
 };
 
 /* A number that is mostly one in use. */
@@ -43,18 +44,41 @@ static void send(struct run *run, const void *message, uint32_t bytes)
 	vmbus_post_message(run->f->bus, VMBUS_CONNECTION_CONTACT, message, bytes);
 }
 
+/* Among the pages of rings, below them, or wild; not quite a page every now and then. */
+static uint64_t take_interrupt_page(struct input *input, uint32_t how)
+{
+	uint64_t first = how & 2 ? 16 : 8;
+
+	return (first + take_number(input)) * PAGE_BYTES + (how & 4);
+}
+
+static void contact_with_page(struct run *run, struct input *input, uint32_t how)
+{
+	struct vmbus_initiate_contact message = {
+		.header.type = VMBUS_INITIATE_CONTACT,
+		.version = how & 1 ? VMBUS_VERSION_WIN7 : VMBUS_VERSION_WS2008,
+	};
+
+	run->interrupt_page = message.interrupt_page = take_interrupt_page(input, how);
+	send(run, &message, sizeof(message));
+}
+
 static void step_contact(struct run *run, struct input *input)
 {
 	static const uint32_t versions[] = {VMBUS_VERSION_5_3, VMBUS_VERSION_5_2,
 					    VMBUS_VERSION_WIN8, VMBUS_VERSION_WIN7, 0x60000};
+	uint32_t how = take(input, 1);
 	const struct vmbus_initiate_contact message = {
 		.header.type = VMBUS_INITIATE_CONTACT,
-		.version = versions[take(input, 1) % ARRAY_SIZE(versions)],
+		.version = versions[how % ARRAY_SIZE(versions)],
 		.target_vp = take_number(input),
 		.sint = 2,
 	};
 
-	send(run, &message, sizeof(message));
+	if (how & 128)
+		contact_with_page(run, input, how);
+	else
+		send(run, &message, sizeof(message));
 }
 
 static void step_relid(struct run *run, struct input *input)
@@ -142,9 +166,25 @@ static void step_ring(struct run *run, struct input *input)
 	run->f->memory.base[page * PAGE_BYTES + at] = (uint8_t)take(input, 1);
 }
 
+static void signal_all(struct run *run, struct input *input)
+{
+	uint32_t bits = take(input, 2);
+	struct vmbus_interrupt_page *page =
+		partition_ram_hva(run->f->part, run->interrupt_page, PAGE_BYTES);
+
+	if (page)
+		memcpy(page->to_host, &bits, sizeof(bits));
+	vmbus_signal_event(run->f->bus, VMBUS_CONNECTION_EVENTS, 0);
+}
+
 static void step_signal(struct run *run, struct input *input)
 {
-	vmbus_signal_event(run->f->bus, 0x2000 + take_number(input), 0);
+	uint32_t relid = take_number(input);
+
+	if (relid)
+		vmbus_signal_event(run->f->bus, VMBUS_EVENT_CONNECTIONS + relid, 0);
+	else
+		signal_all(run, input);
 }
 
 /* What the provider and the hypervisor do. */
@@ -213,7 +253,7 @@ static void end(struct run *run)
 		release_closes(run);
 		turn(run->f);
 	}
-	assert(run->f->reset_done);
+	assert(run->f->reset_done && !run->f->bus->interrupt_page);
 	assert(!run->f->bus->busy && !run->f->bus->ring_mappings && !run->f->bus->gpadls);
 	assert(!run->f->bus->gpadl_count && !run->f->bus->gpadl_words && !run->f->bus->out_count);
 	fixture_free(run->f);
