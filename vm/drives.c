@@ -18,7 +18,7 @@ struct drive {
 	struct vm_drive place; /* its path is ours */
 	struct disk *disk;     /* NULL: an empty DVD drive */
 	struct disk *old;      /* a medium that is on its way out */
-	bool removing;
+	bool removing, full;
 	void (*done)(void *ctx);
 	void *ctx;
 };
@@ -323,11 +323,31 @@ int drives_change_medium(struct drives *drives, const struct vm_drive *place, co
 	return 0;
 }
 
+/* Only one drive can write to an image: it has the lock. */
+void drives_set_full(struct drives *drives, const char *path, bool full)
+{
+	for (size_t i = 0; i < drives->count; i++) {
+		struct drive *drive = drives->list[i];
+
+		if (!drive->place.read_only && drive->place.path && !strcmp(drive->place.path, path))
+			drive->full = full;
+	}
+}
+
+const char *drives_full_path(const struct drives *drives)
+{
+	for (size_t i = 0; i < drives->count; i++)
+		if (drives->list[i]->full)
+			return drives->list[i]->place.path;
+	return NULL;
+}
+
 void drives_machine_gone(struct drives *drives)
 {
 	for (size_t i = drives->count; i-- > 0;) {
 		struct drive *drive = drives->list[i];
 
+		drive->full = false;
 		if (drive->old)
 			disk_close(drive->old);
 		drive->old = NULL;

@@ -30,6 +30,10 @@ int drives_remove(struct drives *drives, const struct vm_drive *place, struct hy
 		  void (*done)(void *ctx), void *ctx);
 int drives_change_medium(struct drives *drives, const struct vm_drive *place, const char *path,
 			 struct hyperv *hyperv, struct vm_error *ret_error);
+/* An image's file has no room to grow (or has again); the path as the user gave it. */
+void drives_set_full(struct drives *drives, const char *path, bool full);
+/* One that has no room, or NULL. */
+const char *drives_full_path(const struct drives *drives);
 size_t drives_list(const struct drives *drives, struct vm_drive *list, size_t max);
 
 #endif

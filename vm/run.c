@@ -49,7 +49,6 @@ struct vm {
 	struct drives *drives;
 	unsigned int boots;
 	uint64_t booted_ns;
-	char full_path[256]; /* the image whose file has no room; paused then */
 
 	pthread_mutex_t lock;  /* of all below; the atomics are read without it */
 	bool has_result;
@@ -169,18 +168,21 @@ static void resume_vps(struct vm *vm)
 	pthread_mutex_unlock(&vm->lock);
 }
 
+/* The guest goes on when there is room for every disk. */
 static void on_disk_full(void *ctx, const char *path, bool full)
 {
 	struct vm *vm = ctx;
 
+	drives_set_full(vm->drives, path, full);
 	if (full) {
-		snprintf(vm->full_path, sizeof(vm->full_path), "%s", path);
 		log_warning("%s: the host's file system is full; the guest waits until there is "
 			    "room",
 			    path);
 		pause_vps(vm);
+	} else if (drives_full_path(vm->drives)) {
+		log_warning("%s: there is room again; the guest still waits for room for %s", path,
+			    drives_full_path(vm->drives));
 	} else {
-		vm->full_path[0] = 0;
 		log_warning("%s: there is room again; the guest goes on", path);
 		resume_vps(vm);
 	}
@@ -412,7 +414,6 @@ static void free_machine(struct vm *vm)
 	vm->machine = NULL;
 	drives_machine_gone(vm->drives);
 	vm->paused = false;
-	vm->full_path[0] = 0;
 }
 
 static int run_boot(struct vm *vm, struct vm_error *error)
@@ -547,7 +548,7 @@ static enum vm_state state_of(const struct vm *vm)
 		return VM_STATE_STARTING;
 	if (vm->ending)
 		return VM_STATE_ENDING;
-	return vm->full_path[0] ? VM_STATE_WAITING_FOR_SPACE : VM_STATE_RUNNING;
+	return drives_full_path(vm->drives) ? VM_STATE_WAITING_FOR_SPACE : VM_STATE_RUNNING;
 }
 
 void vm_get_status(struct vm *vm, struct vm_status *ret_status)
@@ -560,9 +561,9 @@ void vm_get_status(struct vm *vm, struct vm_status *ret_status)
 		.memory_bytes = vm->config.memory_bytes,
 		.engine = vm->config.engine->name,
 	};
-	if (vm->full_path[0])
+	if (drives_full_path(vm->drives))
 		snprintf(ret_status->why, sizeof(ret_status->why),
-			 "the host has no room for %s to grow", vm->full_path);
+			 "the host has no room for %s to grow", drives_full_path(vm->drives));
 	if (live_hyperv(vm))
 		hyperv_get_status(live_hyperv(vm), &ret_status->guest_os_id,
 				  &ret_status->vmbus_version);
