@@ -3,12 +3,11 @@
 usage: debian_test.py --mullion PROGRAM --accel ENGINE [--boots 1,2,4]
 """
 import os
-import re
 import sys
 import time
 
-from guest import Debian
-from harness import HANG_SECONDS, argument, check, excerpt, expect_match, report, run
+from guest import Debian, until
+from harness import argument, check, excerpt, expect_match, report, run
 
 WANTED = [
     r"Hypervisor detected: Microsoft Hyper-V",
@@ -20,28 +19,13 @@ WANTED = [
     r"hv_utils: Shutdown IC version",
     r"hv_utils: TimeSync IC version",
 ]
-UNWANTED = re.compile(
-    r"(hv_\w+|storvsc|hyperv\w*).*(fail|error|warn|unable|invalid|timed? ?out|unknown)"
-    r"|unchecked MSR|WARNING:|BUG:|Call Trace|I/O error|blocked for more than", re.IGNORECASE)
-
-
-def until(condition, what):
-    """Poll a function of no arguments until it returns something true; return that."""
-    end = time.monotonic() + HANG_SECONDS
-    while True:
-        value = condition()
-        if value:
-            return value
-        check(time.monotonic() < end, f"never came: {what}")
-        time.sleep(0.2)
 
 
 def check_messages(guest):
     messages = guest.shell("dmesg")
     for pattern in WANTED:
         expect_match(pattern, messages, "dmesg")
-    bad = [line for line in messages.splitlines() if UNWANTED.search(line)]
-    check(not bad, "dmesg has:\n" + "\n".join(bad))
+    guest.check_messages()
 
 
 def boot(cpus):

@@ -6,9 +6,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from harness import Terminal, argument, check, excerpt, run
+from harness import HANG_SECONDS, Terminal, argument, check, excerpt, run
+
+# What no Linux should have to say of its devices.
+UNWANTED = re.compile(
+    r"(hv_\w+|storvsc|hyperv\w*).*(fail|error|warn|unable|invalid|timed? ?out|unknown)"
+    r"|unchecked MSR|WARNING:|BUG:|Call Trace|I/O error|blocked for more than", re.IGNORECASE)
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 
@@ -19,6 +25,17 @@ def image_folder():
     done = subprocess.run([os.path.join(TOP, "scripts/guest-debian")], check=True,
                           stdout=subprocess.PIPE, text=True, env=environment)
     return done.stdout.strip().splitlines()[-1]
+
+
+def until(condition, what):
+    """Poll a function of no arguments until it returns something true; return that."""
+    end = time.monotonic() + HANG_SECONDS
+    while True:
+        value = condition()
+        if value:
+            return value
+        check(time.monotonic() < end, f"never came: {what}")
+        time.sleep(0.2)
 
 
 def number_argument(name, default):
@@ -91,6 +108,10 @@ class Debian:
         check(wanted is None or status == wanted,
               f"'{command}' in the guest ended with {status}:\n{excerpt(output)}")
         return output
+
+    def check_messages(self):
+        bad = [line for line in self.shell("dmesg").splitlines() if UNWANTED.search(line)]
+        check(not bad, "dmesg has:\n" + "\n".join(bad))
 
     def ctl(self, *words, wanted=0):
         """mullion ctl; the answer as JSON gives it."""
