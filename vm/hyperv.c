@@ -23,9 +23,11 @@
 #include "hv_tlfs.h"
 #include "storvsp.h"
 
-#define IDE_DRIVES 4
-#define RIP_MASK   (PAGE_BYTES - 1)
-#define OUT_BYTES  2 /* of `out imm8, al` */
+#define IDE_DRIVES	   4
+#define RIP_MASK	   (PAGE_BYTES - 1)
+#define XSAVE_XMM0	   160	   /* in the legacy part of the XSAVE area */
+#define OUT_BYTES	   2	   /* of `out imm8, al` */
+#define LONGEST_WAIT_100NS BIT(53) /* 28 years; a deadline in ns does not overflow with it */
 
 struct hyperv {
 	struct partition *part;
@@ -81,14 +83,13 @@ static void arm_timer(void *ctx, unsigned int vp, unsigned int number, uint64_t 
 {
 	struct hyperv *hyperv = ctx;
 	struct loop_timer *timer = hyperv->timers[vp][number].loop_timer;
-	uint64_t now = hv_reference_time(hyperv->hv);
+	uint64_t now_100ns = hv_reference_time(hyperv->hv);
+	uint64_t wait_100ns = due_100ns > now_100ns ? due_100ns - now_100ns : 0;
 
-	if (!due_100ns)
-		loop_timer_cancel(timer);
+	if (due_100ns)
+		loop_timer_arm_ns(timer, monotonic_ns() + MIN(wait_100ns, LONGEST_WAIT_100NS) * 100);
 	else
-		loop_timer_arm_ns(timer, monotonic_ns() +
-						 (due_100ns > now ? MIN(due_100ns - now, BIT(53)) : 0) *
-							 100);
+		loop_timer_cancel(timer);
 }
 
 static void timer_expired(void *ctx)
@@ -109,7 +110,6 @@ static void write_hypercall_page(void *ctx, bool long_mode, uint8_t page[4096])
 	memcpy(page, code, bytes);
 }
 
-/* The legacy part of the XSAVE area; xmm0 stands at byte 160. */
 static int get_xmm(void *ctx, unsigned int vp, uint8_t xmm[6][16])
 {
 	struct hyperv *hyperv = ctx;
@@ -117,7 +117,7 @@ static int get_xmm(void *ctx, unsigned int vp, uint8_t xmm[6][16])
 	int r = state ? vp_get_state(hyperv->part->vps[vp], state) : -ENOMEM;
 
 	if (!r)
-		memcpy(xmm, state->xsave + 160, 6 * 16);
+		memcpy(xmm, state->xsave + XSAVE_XMM0, 6 * 16);
 	free(state);
 	return r;
 }
