@@ -41,6 +41,7 @@ struct smbios_header {
 	uint8_t type, bytes;
 	le16 handle;
 } __attribute__((packed));
+WIRE_SIZE(struct smbios_header, 4);
 
 struct smbios_firmware {
 	struct smbios_header header;
