@@ -3,8 +3,8 @@
  *
  * Everything here is called on the loop's thread, except loop_stop() and loop_post(), which any
  * thread may call, and loop_timer_arm_ns()/loop_timer_cancel(), which any thread may call too (the
- * device that owns the timer holds its own lock). A callback runs on the loop's thread with no lock held; one
- * whose timer another thread cancels at that moment may still come.
+ * device that owns the timer holds its own lock). A callback runs on the loop's thread with no lock
+ * held; one whose timer another thread cancels at that moment may still come.
  */
 #ifndef BASE_LOOP_H
 #define BASE_LOOP_H
@@ -27,7 +27,8 @@ void loop_free(struct loop *loop);
  * Returns: 0, or -errno of epoll_ctl (-EPERM: a regular file, always ready: read it directly).
  */
 int loop_add_fd(struct loop *loop, int fd, uint32_t events,
-		void (*ready)(void *ctx, uint32_t events), void *ctx, struct loop_source **ret_source);
+		void (*ready)(void *ctx, uint32_t events), void *ctx,
+		struct loop_source **ret_source);
 int loop_source_set_events(struct loop_source *source, uint32_t events);
 void loop_source_remove(struct loop_source *source);
 

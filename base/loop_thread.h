@@ -14,7 +14,10 @@ struct loop_thread;
  */
 int loop_thread_new(const char *name, struct loop_thread **ret_thread);
 
-/* Work for it is posted with loop_post(); fds and timers are added by such work or before any work. */
+/*
+ * loop_thread_loop() - the loop that it runs, for loop_post()
+ * Fds and timers are added by such work, or before any work.
+ */
 struct loop *loop_thread_loop(struct loop_thread *thread);
 
 /* loop_thread_call() - run @fn(@ctx) on that thread and wait for it. Not from that thread itself. */

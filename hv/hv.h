@@ -27,7 +27,7 @@ struct hv_crash {
 	uint64_t parameters[5];
 	uint64_t control;
 	uint64_t guest_os_id;
-	char text[4096]; /* NUL-terminated, what the guest gave; "" if none. Not trusted to be text. */
+	char text[4096]; /* what the guest gave, NUL-terminated; "" if none. It may be no text. */
 };
 
 /* Registers of the VP that makes a hypercall. */
@@ -50,7 +50,7 @@ struct hv_services {
 	 * more. Too early is harmless (it is asked for again). [L]
 	 */
 	void (*arm_timer)(void *ctx, unsigned int vp, unsigned int timer, uint64_t due_100ns);
-	/* Fill the hypercall page for a guest that now runs in long mode, or not. On the VP's thread. */
+	/* Fill the hypercall page for a guest in long mode, or not. On the VP's thread. */
 	void (*write_hypercall_page)(void *ctx, bool long_mode, uint8_t page[4096]);
 	/* XMM0-5 of the VP, for fast calls; NULL: not offered. On the VP's thread. */
 	int (*get_xmm)(void *ctx, unsigned int vp, uint8_t xmm[6][16]);

@@ -202,7 +202,8 @@ struct partition_stat {
 struct partition_ops {
 	int (*create)(const struct partition_config *config, struct partition **ret_part);
 	void (*destroy)(struct partition *part);
-	int (*map_gpa)(struct partition *part, gpa_t gpa, uint64_t bytes, void *hva, unsigned int access);
+	int (*map_gpa)(struct partition *part, gpa_t gpa, uint64_t bytes, void *hva,
+		       unsigned int access);
 	int (*unmap_gpa)(struct partition *part, gpa_t gpa, uint64_t bytes);
 	int (*create_vp)(struct partition *part, unsigned int index, struct vp **ret_vp);
 	int (*vp_run)(struct vp *vp, struct vp_exit *exit);

@@ -41,7 +41,7 @@ struct vm_config {
 	bool has_debug_exit;
 	uint16_t debug_exit_port;
 	unsigned int trace; /* PARTITION_TRACE_* */
-	bool hyper_v; /* show the guest a Hyper-V hypervisor with VMBus; else no hypervisor interface */
+	bool hyper_v; /* show the guest a Hyper-V hypervisor with VMBus; else none */
 	const struct vm_drive *drives; /* attached at each boot; opened by vm_run() */
 	size_t drive_count;
 	struct uart_backend serial;
@@ -113,7 +113,8 @@ struct ic *vm_ic(struct vm *vm);
 size_t vm_drives(struct vm *vm, struct vm_drive *drives, size_t max);
 /*
  * vm_attach_drive() - open the image, attach it, and keep it over reboots
- * Returns: 0; -EEXIST place taken; -ENOTSUP no Hyper-V interface; disk_open()'s errors. *ret_error says why.
+ * Returns: 0; -EEXIST place taken; -ENOTSUP no Hyper-V interface; disk_open()'s errors. *ret_error
+ *          says why.
  */
 int vm_attach_drive(struct vm *vm, const struct vm_drive *drive, struct vm_error *ret_error);
 /*

@@ -32,8 +32,10 @@ struct storvsp_config {
 
 /* Main loop. Returns 0 or -errno. */
 int storvsp_new(const struct storvsp_config *config, struct storvsp **ret_storvsp);
-/* After vmbus_reset() is done, and before vmbus_free(). Closes nothing that was attached. NULL is
- * taken. */
+/*
+ * storvsp_free() - after vmbus_reset() is done, and before vmbus_free(); NULL is taken
+ * Closes nothing that was attached.
+ */
 void storvsp_free(struct storvsp *storvsp);
 
 #define STORVSP_MAX_LUNS 64
