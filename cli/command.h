@@ -19,12 +19,12 @@ enum exit_code {
 	EXIT_GUEST_CRASHED = 9
 };
 
-/* Rows for the man page; ends with text == NULL. */
+/* Rows for help and the man page; ends with text == NULL. */
 struct exit_code_row {
 	enum exit_code code;
 	const char *text;
 };
-extern const struct exit_code_row exit_code_table[];
+extern const struct exit_code_row run_exit_codes[], usual_exit_codes[];
 
 enum option_type {
 	OPTION_FLAG,   /* bool */
@@ -73,7 +73,7 @@ struct command {
 	const char *const
 		*argument_words; /* for completion and checking; NULL: the commands' names */
 	bool argument_required;
-	/* The words after the argument, as help shows them; NULL: there are none. They are optional. */
+	/* The optional words after the argument, as help shows them; NULL: there are none. */
 	const char *more_arguments;
 	size_t more_offset; /* of a struct option_files in the command's options: the words */
 	const char *words_title;
@@ -81,6 +81,7 @@ struct command {
 	const char *summary; /* one line */
 	const char *description;
 	const struct option_row *options;		       /* ends with name == NULL */
+	const struct exit_code_row *exit_codes;		       /* NULL: usual_exit_codes */
 	int (*run)(const void *options, const char *argument); /* returns the exit status */
 };
 

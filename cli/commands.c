@@ -7,10 +7,10 @@
 
 #include "run_options.h"
 
-const struct exit_code_row exit_code_table[] = {
+const struct exit_code_row run_exit_codes[] = {
 	{EXIT_OK,
-	 "The guest powered off, or reset with --no-reboot, or the user quit with Ctrl-] q; "
-	 "other commands: done."},
+	 "The guest powered off, or reset with --no-reboot, or the user ended it: Ctrl-] q, or "
+	 "mullion ctl with stop."},
 	{EXIT_FAILED, "The operation failed, or a signal (SIGINT, SIGTERM, SIGHUP) ended the run."},
 	{EXIT_USAGE, "The command line was wrong."},
 	{EXIT_HOST_CANNOT,
@@ -18,6 +18,13 @@ const struct exit_code_row exit_code_table[] = {
 	{EXIT_GUEST_CRASHED,
 	 "The guest crashed (triple fault); the report names the processor, RIP, "
 	 "CR2 and the last exception."},
+	{}};
+
+const struct exit_code_row usual_exit_codes[] = {
+	{EXIT_OK, "Done."},
+	{EXIT_FAILED, "It could not be done; one line on standard error says why."},
+	{EXIT_USAGE, "The command line was wrong."},
+	{EXIT_HOST_CANNOT, "This host cannot do it: too little memory or room, no permission."},
 	{}};
 
 static const char *const accel_words[] = {"auto", "dbt", "kvm", NULL};
@@ -77,13 +84,17 @@ const struct option_row run_options[] = {
 	 .argument = "FILE",
 	 .type = OPTION_FILES,
 	 .offset = AT(disks),
-	 .help = "Hard disk: a VHD or raw image. After the name may follow ,bus=scsi or ,bus=ide "
-		 ",controller=N ,lun=N ,readonly ,format=auto|raw|vhd; may be given several times"},
+	 .help = "Hard disk: a VHD or raw image, to be written unless ,readonly follows its name. "
+		 "Further: "
+		 ",bus=scsi (as without it) or ,bus=ide ,controller=N ,lun=N (else the first free "
+		 "one) ,format=auto|raw|vhd. May be given several times"},
 	{.name = "dvd",
 	 .argument = "FILE",
 	 .type = OPTION_FILES,
 	 .offset = AT(dvds),
-	 .help = "DVD drive with an ISO image in it; may be followed by what --disk takes"},
+	 .help = "DVD drive on a SCSI controller with an ISO image in it; what --disk takes may "
+		 "follow the "
+		 "name. May be given several times"},
 	{.name = "hypervisor",
 	 .argument = "WHICH",
 	 .type = OPTION_CHOICE,
@@ -148,11 +159,11 @@ const struct option_row ctl_options[] = {
 	{.name = "json",
 	 .type = OPTION_FLAG,
 	 .offset = CTL(json),
-	 .help = "Print the machine's answer as it is"},
+	 .help = "Print the machine's answer as it is, in JSON"},
 	{.name = "reboot",
 	 .type = OPTION_FLAG,
 	 .offset = CTL(reboot),
-	 .help = "shutdown: and start again"},
+	 .help = "shutdown: and then start again"},
 	{.name = "hibernate",
 	 .type = OPTION_FLAG,
 	 .offset = CTL(hibernate),
@@ -169,7 +180,7 @@ const struct option_row ctl_options[] = {
 	{.name = "step",
 	 .type = OPTION_FLAG,
 	 .offset = CTL(step),
-	 .help = "time-sync: set the guest's clock, however far off it is"},
+	 .help = "time-sync: set the guest's clock at once, however far off it is"},
 	{.name = "pool",
 	 .argument = "POOL",
 	 .type = OPTION_CHOICE,
@@ -180,17 +191,17 @@ const struct option_row ctl_options[] = {
 	{.name = "overwrite",
 	 .type = OPTION_FLAG,
 	 .offset = CTL(overwrite),
-	 .help = "copy-file: a file that is already there"},
+	 .help = "copy-file: replace a file that is already there"},
 	{.name = "create-directories",
 	 .type = OPTION_FLAG,
 	 .offset = CTL(create_directories),
-	 .help = "copy-file: folders on the way that do not exist"},
+	 .help = "copy-file: make the folders that are missing"},
 	{.name = "bus",
 	 .argument = "BUS",
 	 .type = OPTION_CHOICE,
 	 .offset = CTL(bus),
 	 .words = bus_words,
-	 .help = "disk-*, dvd-*: scsi (without it) or ide"},
+	 .help = "disk-*, dvd-*: scsi (as without it) or ide"},
 	{.name = "controller",
 	 .argument = "N",
 	 .type = OPTION_NUMBER,
@@ -208,7 +219,7 @@ const struct option_row ctl_options[] = {
 	 .type = OPTION_CHOICE,
 	 .offset = CTL(format),
 	 .words = format_words,
-	 .help = "disk-add: of the image"},
+	 .help = "disk-add: the image's format (without it auto: as its contents say)"},
 	{.name = "read-only",
 	 .type = OPTION_FLAG,
 	 .offset = CTL(read_only),
@@ -216,28 +227,29 @@ const struct option_row ctl_options[] = {
 	{.name = "dvd",
 	 .type = OPTION_FLAG,
 	 .offset = CTL(dvd),
-	 .help = "disk-add: a DVD drive, empty without FILE"},
+	 .help = "disk-add: attach a DVD drive; it is empty without FILE"},
 	{}};
 
 static const struct word_row ctl_words[] = {
-	{"status", NULL, "What the machine does, and for how long"},
+	{"status", NULL, "Whether the machine runs, for how long, and what guest is in it"},
 	{"heartbeat", NULL, "Whether the guest answers"},
 	{"services", NULL, "Which integration services the guest has connected"},
-	{"shutdown", NULL, "Ask the guest to shut down"},
-	{"power-button", NULL, "Press the power button"},
-	{"reset", NULL, "Reset the machine at once"},
-	{"stop", NULL, "End the machine at once"},
-	{"kvp-get", "KEY", "A value of the guest's key-value pairs, like OSName"},
-	{"kvp-list", NULL, "All pairs of a pool"},
-	{"kvp-set", "KEY VALUE", "Set a pair"},
+	{"shutdown", NULL, "Ask the guest to shut down; answered when it has agreed"},
+	{"power-button", NULL, "Press the power button; what follows is up to the guest"},
+	{"reset", NULL, "Reset the machine at once, as its reset button would"},
+	{"stop", NULL, "End the machine at once, as if unplugged"},
+	{"kvp-get", "KEY", "Show one of the guest's key-value pairs, like OSName"},
+	{"kvp-list", NULL, "Show all pairs of a pool"},
+	{"kvp-set", "KEY VALUE", "Set a pair, which programs in the guest can read"},
 	{"kvp-delete", "KEY", "Delete a pair"},
-	{"kvp-ip", "MAC", "Addresses of the guest's network adapter"},
+	{"kvp-ip", "MAC", "Show the addresses of the guest's network adapter"},
 	{"copy-file", "FILE GUEST-PATH", "Copy a file into the guest"},
-	{"freeze", NULL, "Make the guest's file systems consistent and still, for 60 s at most"},
-	{"keep-frozen", NULL, "The 60 s begin anew"},
-	{"thaw", NULL, "Let them go on; fails when they had to before"},
+	{"freeze", NULL,
+	 "Make the guest's file systems consistent and hold their writes, for 60 s at most"},
+	{"keep-frozen", NULL, "Let those 60 s begin anew"},
+	{"thaw", NULL, "Let the writes go on; fails when the 60 s were over before"},
 	{"time-sync", NULL, "Tell the guest the time now"},
-	{"disks", NULL, "What is attached"},
+	{"disks", NULL, "Show what is attached"},
 	{"disk-add", "[FILE]", "Attach a disk, or with --dvd a DVD drive"},
 	{"disk-remove", NULL, "Detach the drive at --lun"},
 	{"dvd-insert", "FILE", "Put an ISO image into the DVD drive at --lun"},
@@ -257,9 +269,11 @@ static const char *const image_formats[] = {"raw", "vhd-fixed", "vhd-dynamic", "
 					    NULL};
 
 static const struct word_row vhd_words[] = {
-	{"create", "FILE", "A new, empty image: vhd-dynamic, or with --parent vhd-differencing"},
-	{"convert", "SOURCE RESULT", "The same disk in another format"},
-	{"info", "FILE", "What an image is"},
+	{"create", "FILE",
+	 "Make a new, empty image: vhd-dynamic unless --format says otherwise, or with --parent "
+	 "vhd-differencing"},
+	{"convert", "SOURCE RESULT", "Write the same disk in another format"},
+	{"info", "FILE", "Show what an image is: format, size, id, how many images its chain has"},
 	{}};
 
 const struct option_row vhd_options[] = {
@@ -268,13 +282,15 @@ const struct option_row vhd_options[] = {
 	 .type = OPTION_SIZE,
 	 .offset = VHD(bytes),
 	 .min = 512,
-	 .help = "create: of the disk; takes K, M, G or T"},
+	 .help = "create: the disk's size; takes K, M, G or T"},
 	{.name = "format",
 	 .argument = "FORMAT",
 	 .type = OPTION_CHOICE,
 	 .offset = VHD(format),
 	 .words = image_formats,
-	 .help = "create, convert: of the new image"},
+	 .help = "create, convert: the new image's format: raw, vhd-fixed or vhd-dynamic; create "
+		 "also "
+		 "vhd-differencing"},
 	{.name = "parent",
 	 .argument = "FILE",
 	 .type = OPTION_FILE,
@@ -285,7 +301,8 @@ const struct option_row vhd_options[] = {
 	 .type = OPTION_CHOICE,
 	 .offset = VHD(source_format),
 	 .words = image_formats,
-	 .help = "convert, info: of the image that is read; without it, as its contents say"},
+	 .help = "convert, info: the format of the image that is read; without it, as its contents "
+		 "say"},
 	{.name = "json",
 	 .type = OPTION_FLAG,
 	 .offset = VHD(json),
@@ -309,6 +326,7 @@ const struct command command_table[] = {
 		 "and Ctrl-] h shows this help. When standard input is not a terminal, the "
 		 "guest reads it up to its end and runs on until it powers off.",
 	 .options = run_options,
+	 .exit_codes = run_exit_codes,
 	 .run = command_run},
 	{.name = "host",
 	 .summary = "Show what this host can do",
@@ -324,8 +342,11 @@ const struct command command_table[] = {
 	 .words_title = "Requests",
 	 .words = ctl_words,
 	 .summary = "Control a running virtual machine",
-	 .description = "Sends one request to the control socket of a machine that runs with "
-			"--control, waits for the answer, and shows it.",
+	 .description =
+		 "Sends one request to the control socket of a machine that was started with "
+		 "mullion run --control SOCKET, waits for the answer, and shows it. "
+		 "What a request asks of the guest needs the guest's drivers, and for "
+		 "kvp-*, copy-file and freeze its daemons (Debian: hyperv-daemons).",
 	 .options = ctl_options,
 	 .run = command_ctl},
 	{.name = "vhd",

@@ -80,6 +80,11 @@ static void write_word_rows(FILE *out, const struct command *command)
 	}
 }
 
+static const struct exit_code_row *exit_codes_of(const struct command *command)
+{
+	return command->exit_codes ?: usual_exit_codes;
+}
+
 void help_write_command(FILE *out, const struct command *command)
 {
 	char text[512];
@@ -99,7 +104,7 @@ void help_write_command(FILE *out, const struct command *command)
 		write_row(out, used, text);
 	}
 	fprintf(out, "\nExit status:\n");
-	for (const struct exit_code_row *row = exit_code_table; row->text; row++)
+	for (const struct exit_code_row *row = exit_codes_of(command); row->text; row++)
 		write_row(out, fprintf(out, "  %d", row->code), row->text);
 }
 
@@ -170,6 +175,15 @@ static void write_man_command(FILE *out, const struct command *command)
 		write_man_option(out, row);
 }
 
+static void write_man_exit_codes(FILE *out, const struct exit_code_row *row)
+{
+	for (; row->text; row++) {
+		fprintf(out, ".TP\n.B %d\n", row->code);
+		write_roff(out, row->text);
+		fprintf(out, "\n");
+	}
+}
+
 void help_write_man(FILE *out)
 {
 	fprintf(out, ".TH MULLION 1 \"\" \"mullion " MULLION_VERSION "\" \"User Commands\"\n"
@@ -179,12 +193,10 @@ void help_write_man(FILE *out)
 		     "has it, and in its own software CPU everywhere else.\n.SH COMMANDS\n");
 	for (const struct command *command = command_table; command->name; command++)
 		write_man_command(out, command);
-	fprintf(out, ".SH EXIT STATUS\n");
-	for (const struct exit_code_row *row = exit_code_table; row->text; row++) {
-		fprintf(out, ".TP\n.B %d\n", row->code);
-		write_roff(out, row->text);
-		fprintf(out, "\n");
-	}
+	fprintf(out, ".SH EXIT STATUS\nOf \\fBmullion run\\fR:\n");
+	write_man_exit_codes(out, run_exit_codes);
+	fprintf(out, ".PP\nOf the other commands:\n");
+	write_man_exit_codes(out, usual_exit_codes);
 	fprintf(out,
 		".PP\nWith \\fB\\-\\-debug\\-exit\\fR, a guest's write of V gives (V<<1)|1.\n");
 }
