@@ -91,7 +91,7 @@ struct disk_request {
 	struct iovec *iov;	 /* the disk may change it */
 	int iov_count;
 	/*
-	 * On the queue's loop; never from within disk_submit(). 0, or -errno: -EIO, -ENOSPC (the host's
+	 * On the queue's loop, or in disk_queue_kick(); never from within disk_submit(). 0, or -errno: -EIO, -ENOSPC (the host's
 	 * file system is full; nothing of the image was harmed, submit again later), -EROFS, -ERANGE.
 	 */
 	void (*done)(struct disk_request *request, int result);
@@ -109,9 +109,9 @@ int disk_queue_new(struct loop *loop, unsigned int depth, struct disk_queue **re
 void disk_queue_free(struct disk_queue *queue);
 
 /*
- * disk_submit() - queue a request; the queue's loop's thread. Batches go to the kernel at
- * disk_queue_kick(), or by themselves when the loop is next idle.
- * Bad ranges and alignment come back through done() too: -ERANGE, -EINVAL.
+ * disk_submit() - queue a request; the queue's loop's thread. Unless it is done()s that submit,
+ * disk_queue_kick() must follow, which passes the batch to the kernel and calls done() of what is
+ * over at once. Bad ranges and alignment come back through done() too: -ERANGE, -EINVAL.
  */
 void disk_submit(struct disk_queue *queue, struct disk *disk, struct disk_request *request);
 void disk_queue_kick(struct disk_queue *queue);

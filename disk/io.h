@@ -2,8 +2,8 @@
  * io.h - one operation on a host file, and the queues that perform such operations
  *
  * A queue has a fixed pool of operations. Who wants one takes it, fills it and submits it; its
- * done() runs from queue_dispatch(), on the queue's loop (or inside queue_run_until()), never from
- * within queue_submit_io(). Who finds the pool empty waits as a task.
+ * done() runs from queue_dispatch(): on the queue's loop, in disk_queue_kick() or queue_run_until();
+ * never from within queue_submit_io(). Who finds the pool empty waits as a task.
  */
 #ifndef DISK_IO_H
 #define DISK_IO_H
@@ -126,8 +126,8 @@ struct disk_queue {
 	const struct queue_backend *backend;
 	void *backend_state;
 	struct loop_source *event_source, *backend_source;
-	int event_fd;	  /* signalled by other threads, and by ourselves to be called back */
-	bool called_back; /* event_fd was signalled by us */
+	int event_fd; /* signalled by other threads, and by ourselves when a dispatch took long */
+	bool dispatching, again; /* again: there is more to do in another round */
 
 	struct disk_io *pool, *free_ios;
 	struct task_list pool_waiters;
@@ -150,6 +150,7 @@ void queue_submit_io(struct disk_io *io);
 void queue_complete_io(struct disk_io *io, int result); /* backends */
 /* done() of @request will be called with @result from the loop. */
 void queue_finish_request(struct disk_queue *queue, struct disk_request *request, int result);
+/* Have another round of this dispatch, or of the next. */
 void queue_call_back(struct disk_queue *queue);
 void queue_dispatch(struct disk_queue *queue);
 /* Serve a synchronous queue until *done. */

@@ -5,7 +5,8 @@
  *   1. Everything but `woken` belongs to the queue's thread. Other threads only add to `woken`,
  * under `lock`, and signal event_fd.
  *   2. done() of an operation or a request runs from queue_dispatch() alone, so nothing that
- * submits is ever re-entered.
+ * submits is ever re-entered. A dispatch goes on while what it did has led to more: data in the
+ * page cache are read and passed on in one disk_queue_kick().
  *   3. An operation is taken from the pool only to be submitted at once, and is never held while
  * its owner waits for something else; so a task that waits for the pool always gets on.
  */
@@ -21,6 +22,8 @@
 #include "log.h"
 
 #define MAX_DEPTH 4096
+/* Rounds of one dispatch; after so many, the loop's other sources have their turn. */
+#define MAX_ROUNDS 16
 
 /* --- tasks --- */
 
@@ -123,10 +126,7 @@ void queue_finish_request(struct disk_queue *queue, struct disk_request *request
 
 void queue_call_back(struct disk_queue *queue)
 {
-	if (queue->called_back)
-		return;
-	queue->called_back = true;
-	signal_event(queue);
+	queue->again = true;
 }
 
 static void run_completed(struct disk_queue *queue)
@@ -153,8 +153,10 @@ static void run_finished(struct disk_queue *queue)
 	}
 }
 
-void queue_dispatch(struct disk_queue *queue)
+static void dispatch_round(struct disk_queue *queue)
 {
+	queue->again = false;
+	queue->backend->kick(queue);
 	queue->backend->reap(queue);
 	run_woken(queue);
 	run_completed(queue);
@@ -162,7 +164,21 @@ void queue_dispatch(struct disk_queue *queue)
 	/* Who was woken for an operation may have found that it needs none. */
 	if (queue->free_ios && queue->pool_waiters.first)
 		task_wake(task_list_pop(&queue->pool_waiters));
-	queue->backend->kick(queue);
+}
+
+void queue_dispatch(struct disk_queue *queue)
+{
+	unsigned int rounds = 0;
+
+	if (queue->dispatching)
+		return; /* a kick by a done(): the next round does it */
+	queue->dispatching = true;
+	do
+		dispatch_round(queue);
+	while (queue->again && ++rounds < MAX_ROUNDS);
+	queue->dispatching = false;
+	if (queue->again)
+		signal_event(queue);
 }
 
 static void event_ready(void *ctx, uint32_t events)
@@ -173,7 +189,6 @@ static void event_ready(void *ctx, uint32_t events)
 	if (read(queue->event_fd, &count, sizeof(count)) < 0) {
 		/* EAGAIN: a dispatch took it meanwhile. */
 	}
-	queue->called_back = false;
 	queue_dispatch(queue);
 }
 
@@ -181,6 +196,7 @@ void queue_run_until(struct disk_queue *queue, const bool *done)
 {
 	struct pollfd event = {.fd = queue->event_fd, .events = POLLIN};
 
+	queue_dispatch(queue);
 	while (!*done) {
 		if (poll(&event, 1, -1) > 0)
 			event_ready(queue, 0);
@@ -294,5 +310,5 @@ void disk_queue_free(struct disk_queue *queue)
 
 void disk_queue_kick(struct disk_queue *queue)
 {
-	queue->backend->kick(queue);
+	queue_dispatch(queue);
 }

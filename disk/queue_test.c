@@ -141,6 +141,7 @@ static void *use_disk(void *ctx)
 		user->slots[i].user = user;
 		submit(&user->slots[i]);
 	}
+	disk_queue_kick(user->queue);
 	if (loop_run(user->loop))
 		abort();
 	disk_queue_free(user->queue);
