@@ -230,9 +230,11 @@ int vmbus_new(const struct vmbus_config *config, struct vmbus **ret_bus)
 	bus->ready_work.run = synic_is_ready;
 	bus->settle_work.run = settle;
 	bus->interrupt_work.run = interrupt_page_serve;
+	bus->gpadl_work.run = gpadl_serve_released;
 	for (unsigned int i = 0; i < VMBUS_RELID_LIMIT; i++)
 		bus->relids[i].eventfd = -1;
 	pthread_mutex_init(&bus->in_lock, NULL);
+	pthread_mutex_init(&bus->gpadl_lock, NULL);
 	*ret_bus = bus;
 	return 0;
 }
@@ -266,7 +268,9 @@ void vmbus_free(struct vmbus *bus)
 	loop_work_cancel(bus->loop, &bus->ready_work);
 	loop_work_cancel(bus->loop, &bus->settle_work);
 	loop_work_cancel(bus->loop, &bus->interrupt_work);
+	loop_work_cancel(bus->loop, &bus->gpadl_work);
 	pthread_mutex_destroy(&bus->in_lock);
+	pthread_mutex_destroy(&bus->gpadl_lock);
 	free(bus->in);
 	free(bus);
 }

@@ -131,7 +131,7 @@ static uint32_t open_target_vp(const struct vmbus_channel *channel,
 static int attach_rings(struct vmbus_channel *channel, const struct vmbus_open_channel *message)
 {
 	uint32_t target_vp = open_target_vp(channel, message);
-	const struct gpadl *gpadl;
+	const struct vmbus_gpadl *gpadl;
 	const uint64_t *pfns;
 	uint32_t pages;
 	int r;

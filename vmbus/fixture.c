@@ -510,6 +510,8 @@ static void provider_close(struct vmbus_channel *channel)
 	struct provider *provider = vmbus_channel_provider(channel);
 
 	provider->closes++;
+	if (provider->gpadl && !vmbus_channel_index(channel))
+		vmbus_gpadl_release(channel, TAKE(provider->gpadl));
 	if (!provider->hold_close)
 		vmbus_channel_closed(channel);
 }

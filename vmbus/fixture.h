@@ -117,6 +117,7 @@ struct provider {
 	uint32_t relid;
 	int open_result;
 	bool read_in_open;
+	struct vmbus_gpadl *gpadl; /* acquired, released when the channel closes */
 	bool hold_close;	  /* the test calls vmbus_channel_closed() */
 	bool echo;		  /* complete what wants it with its own payload */
 	unsigned int subchannels; /* to be offered when opened */

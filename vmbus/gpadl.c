@@ -7,7 +7,8 @@
  *
  * A list is torn down when the guest asks. While its channel is being closed the answer waits,
  * since the guest frees the memory as soon as it comes; so it does while the rings of an open
- * channel are in it, which ends the channel.
+ * channel are in it, which ends the channel; and while a provider uses it, which does not: on its
+ * own loop the provider may be about to read that the guest revokes it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -27,7 +28,7 @@ struct range {
 };
 
 /* The range at @at. Returns the index behind it, 0 when it does not fit into the list. */
-static uint32_t range_at(const struct gpadl *gpadl, uint32_t at, struct range *ret_range)
+static uint32_t range_at(const struct vmbus_gpadl *gpadl, uint32_t at, struct range *ret_range)
 {
 	struct range range;
 	uint64_t pages;
@@ -57,7 +58,7 @@ static bool pages_are_ram(struct partition *part, const struct range *range)
 	return true;
 }
 
-static bool list_valid(struct partition *part, const struct gpadl *gpadl)
+static bool list_valid(struct partition *part, const struct vmbus_gpadl *gpadl)
 {
 	struct range range;
 	uint32_t at = 0;
@@ -71,7 +72,7 @@ static bool list_valid(struct partition *part, const struct gpadl *gpadl)
 }
 
 /* The host will write these pages, rings among them without a word to the engine each time. */
-static void announce_writes(struct partition *part, const struct gpadl *gpadl)
+static void announce_writes(struct partition *part, const struct vmbus_gpadl *gpadl)
 {
 	struct range range = {};
 	uint32_t at = 0;
@@ -83,7 +84,7 @@ static void announce_writes(struct partition *part, const struct gpadl *gpadl)
 	}
 }
 
-const uint64_t *gpadl_whole_pages(const struct gpadl *gpadl, uint32_t *ret_pages)
+const uint64_t *gpadl_whole_pages(const struct vmbus_gpadl *gpadl, uint32_t *ret_pages)
 {
 	struct range range;
 
@@ -97,20 +98,23 @@ const uint64_t *gpadl_whole_pages(const struct gpadl *gpadl, uint32_t *ret_pages
 
 /* --- the lists of the bus --- */
 
-static struct gpadl **find_link(struct vmbus *bus, uint32_t relid, uint32_t id)
+static struct vmbus_gpadl **find_link(struct vmbus *bus, uint32_t relid, uint32_t id)
 {
-	struct gpadl **link = &bus->gpadls;
+	struct vmbus_gpadl **link = &bus->gpadls;
 
 	while (*link && ((*link)->relid != relid || (*link)->id != id))
 		link = &(*link)->next;
 	return link;
 }
 
-static void drop(struct vmbus *bus, struct gpadl **link)
+static void drop(struct vmbus *bus, struct vmbus_gpadl **link)
 {
-	struct gpadl *gpadl = *link;
+	struct vmbus_gpadl *gpadl = *link;
 
+	pthread_mutex_lock(&bus->gpadl_lock);
+	assert(!gpadl->users);
 	*link = gpadl->next;
+	pthread_mutex_unlock(&bus->gpadl_lock);
 	bus->gpadl_count--;
 	bus->gpadl_words -= gpadl->words;
 	free(gpadl);
@@ -118,7 +122,7 @@ static void drop(struct vmbus *bus, struct gpadl **link)
 
 void gpadl_drop(struct vmbus *bus, uint32_t relid)
 {
-	struct gpadl **link = &bus->gpadls;
+	struct vmbus_gpadl **link = &bus->gpadls;
 
 	while (*link) {
 		if ((*link)->relid == relid)
@@ -134,9 +138,9 @@ void gpadl_drop_all(struct vmbus *bus)
 		drop(bus, &bus->gpadls);
 }
 
-const struct gpadl *gpadl_find(const struct vmbus *bus, uint32_t relid, uint32_t id)
+const struct vmbus_gpadl *gpadl_find(const struct vmbus *bus, uint32_t relid, uint32_t id)
 {
-	for (const struct gpadl *gpadl = bus->gpadls; gpadl; gpadl = gpadl->next) {
+	for (const struct vmbus_gpadl *gpadl = bus->gpadls; gpadl; gpadl = gpadl->next) {
 		if (gpadl->relid == relid && gpadl->id == id)
 			return gpadl->complete && !gpadl->teardown ? gpadl : NULL;
 	}
@@ -167,13 +171,15 @@ static void send_torndown(struct vmbus *bus, uint32_t id)
 	bus_send(bus, &torndown, sizeof(torndown));
 }
 
-static void complete(struct vmbus *bus, struct gpadl *gpadl)
+static void complete(struct vmbus *bus, struct vmbus_gpadl *gpadl)
 {
 	uint32_t relid = gpadl->relid, id = gpadl->id;
 
-	gpadl->complete = true;
 	if (list_valid(bus->part, gpadl)) {
 		announce_writes(bus->part, gpadl);
+		pthread_mutex_lock(&bus->gpadl_lock);
+		gpadl->complete = true;
+		pthread_mutex_unlock(&bus->gpadl_lock);
 		send_created(bus, relid, id, VMBUS_STATUS_SUCCESS);
 		return;
 	}
@@ -183,7 +189,8 @@ static void complete(struct vmbus *bus, struct gpadl *gpadl)
 }
 
 /* Messages may be padded, so what exceeds the list is left alone. */
-static void take_words(struct vmbus *bus, struct gpadl *gpadl, const uint8_t *from, uint32_t bytes)
+static void take_words(struct vmbus *bus, struct vmbus_gpadl *gpadl, const uint8_t *from,
+		       uint32_t bytes)
 {
 	uint32_t words = MIN(bytes / (uint32_t)WORD_BYTES, gpadl->words - gpadl->filled);
 
@@ -194,10 +201,10 @@ static void take_words(struct vmbus *bus, struct gpadl *gpadl, const uint8_t *fr
 }
 
 /* Returns NULL when the message is wrong or too much. */
-static struct gpadl *new_list(struct vmbus *bus, const struct vmbus_gpadl_header *header)
+static struct vmbus_gpadl *new_list(struct vmbus *bus, const struct vmbus_gpadl_header *header)
 {
 	uint32_t words = header->range_bytes / (uint32_t)WORD_BYTES;
-	struct gpadl *gpadl;
+	struct vmbus_gpadl *gpadl;
 
 	if (!words || header->range_bytes % WORD_BYTES || !header->range_count)
 		return NULL;
@@ -208,14 +215,16 @@ static struct gpadl *new_list(struct vmbus *bus, const struct vmbus_gpadl_header
 	gpadl = malloc(sizeof(*gpadl) + words * WORD_BYTES);
 	if (!gpadl)
 		return NULL;
-	*gpadl = (struct gpadl){
+	*gpadl = (struct vmbus_gpadl){
 		.next = bus->gpadls,
 		.relid = header->relid,
 		.id = header->gpadl,
 		.words = words,
 		.range_count = header->range_count,
 	};
+	pthread_mutex_lock(&bus->gpadl_lock);
 	bus->gpadls = gpadl;
+	pthread_mutex_unlock(&bus->gpadl_lock);
 	bus->gpadl_count++;
 	bus->gpadl_words += words;
 	return gpadl;
@@ -224,7 +233,7 @@ static struct gpadl *new_list(struct vmbus *bus, const struct vmbus_gpadl_header
 void gpadl_header(struct vmbus *bus, const struct in_message *message)
 {
 	const struct vmbus_gpadl_header *header = (const void *)message->payload;
-	struct gpadl *gpadl = new_list(bus, header);
+	struct vmbus_gpadl *gpadl = new_list(bus, header);
 
 	if (gpadl)
 		take_words(bus, gpadl, message->payload + sizeof(*header),
@@ -237,7 +246,7 @@ void gpadl_body(struct vmbus *bus, const struct in_message *message)
 {
 	const struct vmbus_gpadl_body *body = (const void *)message->payload;
 
-	for (struct gpadl *gpadl = bus->gpadls; gpadl; gpadl = gpadl->next) {
+	for (struct vmbus_gpadl *gpadl = bus->gpadls; gpadl; gpadl = gpadl->next) {
 		if (gpadl->id == body->gpadl && !gpadl->complete) {
 			take_words(bus, gpadl, message->payload + sizeof(*body),
 				   message->bytes - (uint32_t)sizeof(*body));
@@ -246,8 +255,8 @@ void gpadl_body(struct vmbus *bus, const struct in_message *message)
 	}
 }
 
-/* May its pages still be in use? */
-static bool must_wait(struct vmbus *bus, const struct gpadl *gpadl)
+/* May its channel still be using its pages? */
+static bool in_channel(struct vmbus *bus, const struct vmbus_gpadl *gpadl)
 {
 	struct relid *relid = bus_known_relid(bus, gpadl->relid);
 	struct vmbus_channel *channel = relid ? relid->channel : NULL;
@@ -258,27 +267,64 @@ static bool must_wait(struct vmbus *bus, const struct gpadl *gpadl)
 	       channel->open_message.ring_gpadl == gpadl->id;
 }
 
+/* Does a provider? */
+static bool has_users(struct vmbus *bus, const struct vmbus_gpadl *gpadl)
+{
+	bool any;
+
+	pthread_mutex_lock(&bus->gpadl_lock);
+	any = gpadl->users;
+	pthread_mutex_unlock(&bus->gpadl_lock);
+	return any;
+}
+
+/* From here on nobody new comes to use it. */
+static void begin_teardown(struct vmbus *bus, struct vmbus_gpadl *gpadl)
+{
+	pthread_mutex_lock(&bus->gpadl_lock);
+	gpadl->teardown = true;
+	pthread_mutex_unlock(&bus->gpadl_lock);
+}
+
 /* A list we do not know is answered too: nothing uses it, and the guest may wait. */
 void gpadl_teardown(struct vmbus *bus, const struct in_message *message)
 {
 	const struct vmbus_gpadl_teardown *teardown = (const void *)message->payload;
-	struct gpadl **link = find_link(bus, teardown->relid, teardown->gpadl);
+	struct vmbus_gpadl **link = find_link(bus, teardown->relid, teardown->gpadl);
 
 	if (*link && (*link)->teardown)
 		return;
-	if (*link && must_wait(bus, *link)) {
-		(*link)->teardown = true;
-		channel_break(bus->relids[teardown->relid].channel);
-		return;
-	}
-	if (*link)
+	if (*link) {
+		bool channel_uses = in_channel(bus, *link);
+
+		begin_teardown(bus, *link);
+		if (channel_uses)
+			channel_break(bus->relids[teardown->relid].channel);
+		if (channel_uses || has_users(bus, *link))
+			return;
 		drop(bus, link);
+	}
 	send_torndown(bus, teardown->gpadl);
+}
+
+void gpadl_serve_released(struct loop_work *work)
+{
+	struct vmbus *bus = container_of(work, struct vmbus, gpadl_work);
+	struct vmbus_gpadl **link = &bus->gpadls;
+
+	while (*link) {
+		if ((*link)->teardown && !has_users(bus, *link) && !in_channel(bus, *link)) {
+			send_torndown(bus, (*link)->id);
+			drop(bus, link);
+		} else {
+			link = &(*link)->next;
+		}
+	}
 }
 
 void gpadl_answer_teardowns(struct vmbus *bus, uint32_t relid)
 {
-	struct gpadl **link = &bus->gpadls;
+	struct vmbus_gpadl **link = &bus->gpadls;
 
 	while (*link) {
 		if ((*link)->relid == relid && (*link)->teardown) {
@@ -288,4 +334,46 @@ void gpadl_answer_teardowns(struct vmbus *bus, uint32_t relid)
 			link = &(*link)->next;
 		}
 	}
+}
+
+/* --- for providers --- */
+
+int vmbus_gpadl_acquire(struct vmbus_channel *channel, uint32_t id, struct vmbus_gpadl **ret_gpadl)
+{
+	struct vmbus *bus = channel->bus;
+	struct vmbus_gpadl *gpadl;
+	uint32_t pages;
+	int r = -ENOENT;
+
+	pthread_mutex_lock(&bus->gpadl_lock);
+	gpadl = (struct vmbus_gpadl *)gpadl_find(bus, channel->relid, id);
+	if (gpadl)
+		r = gpadl_whole_pages(gpadl, &pages) ? 0 : -EINVAL;
+	if (!r) {
+		gpadl->users++;
+		*ret_gpadl = gpadl;
+	}
+	pthread_mutex_unlock(&bus->gpadl_lock);
+	return r;
+}
+
+void vmbus_gpadl_release(struct vmbus_channel *channel, struct vmbus_gpadl *gpadl)
+{
+	struct vmbus *bus = channel->bus;
+	bool awaited;
+
+	pthread_mutex_lock(&bus->gpadl_lock);
+	assert(gpadl->users);
+	awaited = --gpadl->users == 0 && gpadl->teardown;
+	pthread_mutex_unlock(&bus->gpadl_lock);
+	if (awaited)
+		loop_post(bus->loop, &bus->gpadl_work);
+}
+
+uint32_t vmbus_gpadl_bytes(const struct vmbus_gpadl *gpadl)
+{
+	uint32_t pages = 0;
+
+	gpadl_whole_pages(gpadl, &pages);
+	return pages * (uint32_t)PAGE_BYTES;
 }

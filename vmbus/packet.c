@@ -180,29 +180,52 @@ static int append_page(struct iovec_list *list, struct partition *part, const ui
 	return hva ? append(list, hva + offset, bytes) : -EFAULT;
 }
 
+/* @pfn_at: of the page that @offset is in. Returns the number of entries. */
+static int list_memory(struct iovec_list *list, struct partition *part, const uint8_t *pfn_at,
+		       uint32_t offset, uint32_t bytes)
+{
+	for (; bytes; pfn_at += PFN_BYTES) {
+		uint32_t here = MIN(bytes, (uint32_t)PAGE_BYTES - offset);
+		int r = append_page(list, part, pfn_at, offset, here);
+
+		if (r < 0)
+			return r;
+		bytes -= here;
+		offset = 0;
+	}
+	return (int)list->count;
+}
+
 int vmbus_packet_iovec(struct vmbus_channel *channel, const struct vmbus_packet *packet,
 		       uint32_t index, struct iovec *iov, size_t max, uint32_t *ret_bytes)
 {
 	struct iovec_list list = {.iov = iov, .max = max};
 	struct vmbus_gpa_range range;
-	uint32_t at, left, offset;
+	uint32_t at;
+	int r;
 
 	if (!packet->ranges || index >= packet->range_count)
 		return -EINVAL;
 	at = find_range(channel, packet, index, &range);
 	at += range.offset / (uint32_t)PAGE_BYTES * (uint32_t)PFN_BYTES;
-	offset = range.offset % PAGE_BYTES;
-	for (left = range.bytes; left; at += PFN_BYTES) {
-		uint32_t here = MIN(left, (uint32_t)PAGE_BYTES - offset);
-		int r = append_page(&list, channel->bus->part, packet->ranges + at, offset, here);
+	r = list_memory(&list, channel->bus->part, packet->ranges + at, range.offset % PAGE_BYTES,
+			range.bytes);
+	if (r >= 0)
+		*ret_bytes = range.bytes;
+	return r;
+}
 
-		if (r < 0)
-			return r;
-		left -= here;
-		offset = 0;
-	}
-	*ret_bytes = range.bytes;
-	return (int)list.count;
+int vmbus_gpadl_iovec(struct vmbus_channel *channel, const struct vmbus_gpadl *gpadl,
+		      uint32_t offset, uint32_t bytes, struct iovec *iov, size_t max)
+{
+	struct iovec_list list = {.iov = iov, .max = max};
+	uint32_t all = vmbus_gpadl_bytes(gpadl), pages;
+	const uint64_t *pfns = gpadl_whole_pages(gpadl, &pages);
+
+	if (offset > all || bytes > all - offset)
+		return -EINVAL;
+	return list_memory(&list, channel->bus->part, (const uint8_t *)(pfns + offset / PAGE_BYTES),
+			   offset % PAGE_BYTES, bytes);
 }
 
 /* Pages that are neighbours here need not be so in the guest: at its holes they are not. */

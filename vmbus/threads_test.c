@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #include "loop_thread.h"
@@ -382,11 +383,76 @@ static void connections_end_while_packets_are_in_flight(void **state)
 		end_in_flight(versions[i]);
 }
 
+struct user {
+	struct vmbus_channel *channel;
+	uint32_t gpadl;
+	atomic_bool stop;
+	atomic_uint uses;
+	pthread_t thread;
+};
+
+/* A provider that writes into memory as long as it is given it. */
+static void *use_memory(void *ctx)
+{
+	struct user *user = ctx;
+	struct vmbus_gpadl *gpadl;
+	struct iovec iov;
+
+	while (!user->stop) {
+		if (vmbus_gpadl_acquire(user->channel, user->gpadl, &gpadl))
+			continue;
+		assert(vmbus_gpadl_iovec(user->channel, gpadl, 0, 8, &iov, 1) == 1);
+		memset(iov.iov_base, 1, iov.iov_len);
+		vmbus_gpadl_release(user->channel, gpadl);
+		user->uses++;
+	}
+	return NULL;
+}
+
+/* Once it was used in this round, and whoever uses it at the moment. */
+static void create_and_tear_down(struct machine *machine, struct user *user)
+{
+	struct {
+		struct vmbus_gpadl_header header;
+		uint32_t words[4];
+	} create = {{{VMBUS_GPADL_HEADER}, 1, user->gpadl, 16, 1}, {PAGE_BYTES, 0, 0x300, 0}};
+	const struct vmbus_gpadl_teardown teardown = {{VMBUS_GPADL_TEARDOWN}, 1, user->gpadl};
+	uint8_t *memory = machine->f->memory.base + 0x300 * PAGE_BYTES;
+	unsigned int before = user->uses;
+
+	post_blindly(machine, &create, sizeof(create));
+	wait_for_message(machine, VMBUS_GPADL_CREATED, 1);
+	while (user->uses == before)
+		sched_yield();
+	post_blindly(machine, &teardown, sizeof(teardown));
+	wait_for_message(machine, VMBUS_GPADL_TORNDOWN, user->gpadl);
+	memset(memory, 0, 8); /* a race if the provider still writes */
+}
+
+static void memory_is_the_guests_again_when_its_teardown_is_answered(void **state)
+{
+	struct machine machine;
+	struct user user = {.gpadl = 100};
+
+	machine_init(&machine, VMBUS_VERSION_5_3);
+	contact(&machine);
+	open_rings(&machine, 1);
+	user.channel = machine.providers[0].channel;
+	assert_int_equal(pthread_create(&user.thread, NULL, use_memory, &user), 0);
+	for (unsigned int round = 0; round < 10 * ROUNDS; round++)
+		create_and_tear_down(&machine, &user);
+	user.stop = true;
+	pthread_join(user.thread, NULL);
+	close_rings(&machine, 1);
+	machine_end(&machine);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(channels_on_threads_of_their_own_open_serve_and_close),
 		cmocka_unit_test(connections_end_while_packets_are_in_flight),
+		cmocka_unit_test(memory_is_the_guests_again_when_its_teardown_is_answered),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

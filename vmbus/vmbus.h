@@ -26,6 +26,7 @@
 
 struct vmbus;
 struct vmbus_channel;
+struct vmbus_gpadl;
 
 /* What a provider does; all on the channel's loop. */
 struct vmbus_channel_ops {
@@ -158,6 +159,27 @@ int vmbus_packet_iovec(struct vmbus_channel *channel, const struct vmbus_packet 
  * For as long as vmbus_channel_closed() was not called: data may arrive after ops->close.
  */
 void vmbus_iovec_written(struct vmbus_channel *channel, const struct iovec *iov, int count);
+
+/*
+ * vmbus_gpadl_acquire() - use memory that the guest described as GPADL @id of this channel
+ * For what a device's protocol hands over by number, such as a network adapter's buffers: one range
+ * of whole pages. Until vmbus_gpadl_release() the guest waits for the answer to its teardown, so
+ * release when the protocol takes the memory back, and before vmbus_channel_closed(). What was
+ * acquired twice is released twice.
+ * Returns: 0; -ENOENT no such GPADL, or the guest tears it down; -EINVAL not whole pages.
+ */
+int vmbus_gpadl_acquire(struct vmbus_channel *channel, uint32_t id, struct vmbus_gpadl **ret_gpadl);
+void vmbus_gpadl_release(struct vmbus_channel *channel, struct vmbus_gpadl *gpadl);
+
+/* Of an acquired GPADL; any loop. */
+uint32_t vmbus_gpadl_bytes(const struct vmbus_gpadl *gpadl);
+/*
+ * vmbus_gpadl_iovec() - host memory of @bytes at @offset
+ * Announce what is written there with vmbus_iovec_written(). Returns: number of entries; -EINVAL
+ * beyond its end; -EFAULT not RAM; -E2BIG more than @max.
+ */
+int vmbus_gpadl_iovec(struct vmbus_channel *channel, const struct vmbus_gpadl *gpadl,
+		      uint32_t offset, uint32_t bytes, struct iovec *iov, size_t max);
 
 /*
  * vmbus_write() - append a packet of @type whose payload is @parts one after the other

@@ -39,13 +39,14 @@ struct out_message {
 
 /* --- gpadl.c --- */
 
-struct gpadl {
-	struct gpadl *next;
+struct vmbus_gpadl {
+	struct vmbus_gpadl *next;
 	uint32_t relid, id;
 	uint32_t words, filled; /* of the list of ranges */
 	uint16_t range_count;
 	bool complete;
-	bool teardown; /* answered when the channel is closed */
+	bool teardown; /* answered when the channel is closed, or when nobody uses it */
+	unsigned int users;
 	uint64_t list[];
 };
 
@@ -53,13 +54,15 @@ void gpadl_header(struct vmbus *bus, const struct in_message *message);
 void gpadl_body(struct vmbus *bus, const struct in_message *message);
 void gpadl_teardown(struct vmbus *bus, const struct in_message *message);
 /* The complete list @id of @relid that is not being torn down, or NULL. */
-const struct gpadl *gpadl_find(const struct vmbus *bus, uint32_t relid, uint32_t id);
+const struct vmbus_gpadl *gpadl_find(const struct vmbus *bus, uint32_t relid, uint32_t id);
 /* Its page numbers if it is one range of whole pages, else NULL. */
-const uint64_t *gpadl_whole_pages(const struct gpadl *gpadl, uint32_t *ret_pages);
+const uint64_t *gpadl_whole_pages(const struct vmbus_gpadl *gpadl, uint32_t *ret_pages);
 /* Answer the teardowns that waited for the channel to close. */
 void gpadl_answer_teardowns(struct vmbus *bus, uint32_t relid);
 void gpadl_drop(struct vmbus *bus, uint32_t relid);
 void gpadl_drop_all(struct vmbus *bus);
+/* gpadl_work: one that is being torn down has lost its last user. */
+void gpadl_serve_released(struct loop_work *work);
 
 /* --- channel.c --- */
 
@@ -187,7 +190,10 @@ struct vmbus {
 	unsigned int busy; /* channels that are not closed */
 	struct vmbus_channel *gone; /* rescinded, their gone_work is queued */
 	unsigned int ring_mappings;
-	struct gpadl *gpadls;
+	/* Written on the bus' loop, but for users, and under gpadl_lock: channels' loops look. */
+	pthread_mutex_t gpadl_lock;
+	struct loop_work gpadl_work;
+	struct vmbus_gpadl *gpadls;
 	unsigned int gpadl_count, gpadl_words;
 };
 

@@ -220,12 +220,29 @@ static void step_closed(struct run *run, struct input *input)
 	release_closes(run);
 }
 
+/* As a network adapter does with the buffers that its guest names. */
+static void take_or_return_memory(struct provider *provider, uint32_t id)
+{
+	struct vmbus_channel *channel = provider->channel;
+	struct iovec iov[4];
+
+	if (!channel || channel->state != CHANNEL_OPEN)
+		return;
+	if (provider->gpadl)
+		vmbus_gpadl_release(channel, TAKE(provider->gpadl));
+	else if (!vmbus_gpadl_acquire(channel, id, &provider->gpadl) &&
+		 vmbus_gpadl_iovec(channel, provider->gpadl, 8, PAGE_BYTES, iov, 4) > 0)
+		memset(iov[0].iov_base, 0x5a, iov[0].iov_len);
+}
+
 static void step_device(struct run *run, struct input *input)
 {
-	uint32_t which = take(input, 1) % PROVIDERS;
+	uint32_t how = take(input, 1), which = how % PROVIDERS;
 	struct provider *provider = &run->providers[which];
 
-	if (!provider->channel && provider->rescinded)
+	if (how & 128)
+		take_or_return_memory(provider, how >> 4 & 7);
+	else if (!provider->channel && provider->rescinded)
 		provider_offer(run->f, provider, which + 1, NULL);
 	else if (provider->channel)
 		provider_rescind(provider);
