@@ -24,7 +24,7 @@ const struct exit_code_row usual_exit_codes[] = {
 	{EXIT_OK, "Done."},
 	{EXIT_FAILED, "It could not be done; one line on standard error says why."},
 	{EXIT_USAGE, "The command line was wrong."},
-	{EXIT_HOST_CANNOT, "This host cannot do it: too little memory or room, no permission."},
+	{EXIT_HOST_CANNOT, "This host cannot do it: too little memory, no permission."},
 	{}};
 
 static const char *const accel_words[] = {"auto", "dbt", "kvm", NULL};
