@@ -179,6 +179,30 @@ static void a_teardown_waits_for_the_last_release(void **state)
 	fixture_free(f);
 }
 
+static void one_release_answers_for_its_own_teardown_only(void **state)
+{
+	struct provider provider = {};
+	struct fixture *f = fixture_with_channel(&provider);
+	struct vmbus_gpadl *gpadls[2];
+
+	for (uint32_t i = 0; i < 2; i++) {
+		create_gpadl(f, 1, ID + i, 0x300, 4);
+		assert_int_equal(vmbus_gpadl_acquire(provider.channel, ID + i, &gpadls[i]), 0);
+		post_teardown(f, 1, ID + i);
+	}
+	expect_none(f);
+	for (uint32_t i = 0; i < 2; i++) {
+		const struct vmbus_gpadl_torndown *torndown;
+
+		vmbus_gpadl_release(provider.channel, gpadls[i]);
+		turn(f);
+		torndown = expect(f, VMBUS_GPADL_TORNDOWN);
+		assert_int_equal(torndown->gpadl, ID + i);
+		expect_none(f);
+	}
+	fixture_free(f);
+}
+
 static void what_is_released_while_the_channel_closes_is_answered_when_it_is_closed(void **state)
 {
 	struct provider provider = {.hold_close = true};
@@ -249,6 +273,7 @@ int main(void)
 		cmocka_unit_test(only_whole_pages_of_the_channel_itself_are_given),
 		cmocka_unit_test(a_list_is_given_when_it_is_complete_and_valid),
 		cmocka_unit_test(a_teardown_waits_for_the_last_release),
+		cmocka_unit_test(one_release_answers_for_its_own_teardown_only),
 		cmocka_unit_test(
 			what_is_released_while_the_channel_closes_is_answered_when_it_is_closed),
 		cmocka_unit_test(an_unload_waits_for_the_provider_and_forgets_the_teardown),
