@@ -76,7 +76,7 @@ static const struct {
 	{"controller", true, "0 to 3 (ide: 0 or 1)", set_controller},
 	{"lun", true, "0 to 63 (ide: 0 or 1)", set_lun},
 	{"format", true, "auto, raw or vhd", set_format},
-	{"readonly", false, "", set_read_only},
+	{"readonly", false, "no value", set_read_only},
 };
 
 static int set_word(struct parse *parse, char *word)
@@ -86,11 +86,11 @@ static int set_word(struct parse *parse, char *word)
 	if (value)
 		*value++ = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
-		if (strcmp(words[i].name, word) || words[i].has_value != !!value)
+		if (strcmp(words[i].name, word))
 			continue;
-		if (!words[i].set(parse, value))
+		if (words[i].has_value == !!value && !words[i].set(parse, value))
 			return 0;
-		snprintf(parse->reason, 128, "%s= takes %s", word, words[i].values);
+		snprintf(parse->reason, 128, "%s takes %s", word, words[i].values);
 		return -EINVAL;
 	}
 	snprintf(parse->reason, 128,
@@ -155,6 +155,23 @@ static void choose_place(struct parse *parse, const struct vm_drive *taken, size
 	}
 }
 
+static int check_place(const struct parse *parse, const struct vm_drive *taken, size_t count)
+{
+	const struct vm_drive *drive = parse->drive;
+	bool ide = drive->bus == VM_BUS_IDE;
+
+	if (ide && (drive->controller > 1 || drive->lun > 1))
+		strcpy(parse->reason, "with bus=ide, controller and lun are 0 or 1 each");
+	else if (ide && drive->dvd)
+		strcpy(parse->reason, "a DVD drive needs bus=scsi");
+	else if (is_taken(drive, taken, count))
+		snprintf(parse->reason, 128, "there is a drive at controller %u, lun %u already",
+			 drive->controller, drive->lun);
+	else
+		return 0;
+	return -EINVAL;
+}
+
 int drive_parse(const char *text, bool dvd, const struct vm_drive *taken, size_t taken_count,
 		struct vm_drive *ret_drive, char reason[static 128])
 {
@@ -173,6 +190,11 @@ int drive_parse(const char *text, bool dvd, const struct vm_drive *taken, size_t
 	}
 	if (!parse.has_lun)
 		choose_place(&parse, taken, taken_count);
+	r = check_place(&parse, taken, taken_count);
+	if (r < 0) {
+		free(path);
+		return r;
+	}
 	drive.path = path;
 	*ret_drive = drive;
 	return 0;

@@ -44,7 +44,8 @@ static void mistakes_are_refused_with_a_reason(void **state)
 {
 	static const char *const rows[] = {"",	       ",lun=1",      "a,lun=64",   "a,lun=",
 					   "a,lun=x",  "a,bus=sata",  "a,readonly=1", "a,b",
-					   "a,format", "a,controller=4", "a,lun=-1", "a,"};
+					   "a,format", "a,controller=4", "a,lun=-1", "a,",
+					   "a,bus=ide,lun=2", "a,bus=ide,controller=2"};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct vm_drive drive;
@@ -68,6 +69,10 @@ static void drives_without_a_place_take_the_first_free_one(void **state)
 		assert_int_equal(drives[i].controller, ide[i].controller);
 		assert_int_equal(drives[i].lun, ide[i].lun);
 	}
+	assert_int_equal(drive_parse("a,bus=ide", false, drives, 4, &drives[4], reason), -EINVAL);
+	assert_int_equal(drive_parse("a,bus=ide,lun=1", false, drives, 4, &drives[4], reason),
+			 -EINVAL);
+	assert_int_equal(drive_parse("b,bus=ide", true, NULL, 0, &drives[4], reason), -EINVAL);
 	assert_int_equal(drive_parse("b", true, drives, 4, &drives[4], reason), 0);
 	assert_int_equal(drives[4].lun, 0);
 	assert_true(drives[4].dvd);

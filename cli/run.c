@@ -316,6 +316,7 @@ static void blame_text(const struct session *session, enum vm_blame blame, char 
 		[BLAME_MEMORY] = {"--memory", memory},
 		[BLAME_DEBUG_EXIT] = {"--debug-exit", port},
 		[BLAME_DRIVE] = {"--disk", ""},
+		[BLAME_DVD] = {"--dvd", ""},
 		[BLAME_ENGINE] = {"--accel", session->choice.engine->name},
 		[BLAME_HOST] = {"this host", ""},
 	};
@@ -379,7 +380,10 @@ static int open_control(struct session *session)
 	int r = path ? control_new(session->loop, path, session->vm, &session->control) : 0;
 
 	if (r < 0)
-		log_error("--control %s: %s", path, strerror(-r));
+		log_error("--control %s: %s", path,
+			  r == -EADDRINUSE ? "another machine listens there"
+			  : r == -EEXIST   ? "there is a file that is no socket; choose another path"
+					   : strerror(-r));
 	return r < 0 ? EXIT_FAILED : EXIT_OK;
 }
 

@@ -28,6 +28,11 @@ struct drives {
 	size_t count;
 };
 
+static enum vm_blame blame_of(const struct vm_drive *drive)
+{
+	return drive->dvd ? BLAME_DVD : BLAME_DRIVE;
+}
+
 static bool same_place(const struct vm_drive *a, const struct vm_drive *b)
 {
 	return a->bus == b->bus && a->controller == b->controller && a->lun == b->lun;
@@ -86,12 +91,12 @@ static int open_image(const struct vm_drive *drive, struct disk **ret_disk,
 	int r = disk_open(drive->path, &options, ret_disk, &why);
 
 	if (r < 0)
-		return vm_fail(error, r, BLAME_DRIVE, "%s", why.text);
+		return vm_fail(error, r, blame_of(drive), "%s", why.text);
 	disk_get_info(*ret_disk, &info);
 	if (options.format != DISK_AUTO || info.format == DISK_RAW || must_be_vhd(drive))
 		return 0;
 	disk_close(*ret_disk);
-	return vm_fail(error, -EINVAL, BLAME_DRIVE,
+	return vm_fail(error, -EINVAL, blame_of(drive),
 		       "%s: has a VHD's footer but not its name; say format=vhd or format=raw",
 		       drive->path);
 }
@@ -115,7 +120,10 @@ static int new_drive(const struct vm_drive *place, struct drive **ret_drive, str
 		return vm_fail(error, -ENOMEM, BLAME_HOST, "out of memory");
 	drive->place = *place;
 	drive->place.path = place->path ? strdup(place->path) : NULL;
-	r = place->path ? open_image(place, &drive->disk, error) : 0;
+	if (place->path && !drive->place.path)
+		r = vm_fail(error, -ENOMEM, BLAME_HOST, "out of memory");
+	else
+		r = place->path ? open_image(place, &drive->disk, error) : 0;
 	if (r < 0) {
 		free_drive(drive);
 		return r;
@@ -152,12 +160,19 @@ static void forget(struct drives *drives, struct drive *drive)
 	free_drive(drive);
 }
 
+static const char *attach_error_text(const struct drive *drive, int error)
+{
+	if (error == -EINVAL && drive->place.dvd)
+		return "its size is not a whole number of 2048-byte sectors: is it an ISO image?";
+	return strerror(-error);
+}
+
 static int attach(struct drive *drive, struct hyperv *hyperv, struct vm_error *error)
 {
 	int r = hyperv_attach(hyperv, &drive->place, drive->disk);
 
-	return r < 0 ? vm_fail(error, r, BLAME_DRIVE, "%s: cannot be attached: %s",
-			       drive->place.path ?: "DVD drive", strerror(-r))
+	return r < 0 ? vm_fail(error, r, blame_of(&drive->place), "%s: cannot be attached: %s",
+			       drive->place.path ?: "DVD drive", attach_error_text(drive, r))
 		     : 0;
 }
 
@@ -165,10 +180,15 @@ static int check_place(const struct drives *drives, const struct vm_drive *place
 		       struct vm_error *error)
 {
 	if (!place_exists(place))
-		return vm_fail(error, -EINVAL, BLAME_DRIVE, "there is no controller %u with LUN %u",
-			       place->controller, place->lun);
+		return vm_fail(error, -EINVAL, blame_of(place),
+			       "there is no controller %u with LUN %u", place->controller,
+			       place->lun);
+	if (place->dvd && place->bus == VM_BUS_IDE)
+		return vm_fail(error, -EINVAL, BLAME_DVD,
+			       "%s: the synthetic IDE carries disks only; use bus=scsi",
+			       place->path ?: "DVD drive");
 	if (find(drives, place) || drives->count == MAX_DRIVES)
-		return vm_fail(error, -EEXIST, BLAME_DRIVE,
+		return vm_fail(error, -EEXIST, blame_of(place),
 			       "%s: LUN %u of controller %u has a drive already",
 			       place->path ?: "DVD drive", place->lun, place->controller);
 	return 0;
@@ -280,9 +300,12 @@ static int open_medium(const struct vm_drive *place, const char *path, char **re
 	*ret_disk = NULL;
 	if (!path)
 		return 0;
+	*ret_path = strdup(path);
+	if (!*ret_path)
+		return vm_fail(error, -ENOMEM, BLAME_HOST, "out of memory");
 	r = open_image(&drive, ret_disk, error);
-	if (!r)
-		*ret_path = strdup(path);
+	if (r < 0)
+		free(TAKE(*ret_path));
 	return r;
 }
 

@@ -14,6 +14,7 @@ enum vm_blame {
 	BLAME_MEMORY,
 	BLAME_DEBUG_EXIT,
 	BLAME_DRIVE,
+	BLAME_DVD,
 	BLAME_ENGINE, /* or the host below it */
 	BLAME_HOST    /* a resource ran out */
 };

@@ -609,6 +609,8 @@ int vm_detach_drive(struct vm *vm, enum vm_bus bus, unsigned int controller, uns
 	const struct vm_drive place = {.bus = bus, .controller = controller, .lun = lun};
 	struct hyperv *hyperv = live_hyperv(vm);
 
+	if (bus == VM_BUS_IDE)
+		return -ENOTSUP; /* a guest looks at those once, at its start */
 	return hyperv ? drives_remove(vm->drives, &place, hyperv, done, ctx) : -ENOENT;
 }
 

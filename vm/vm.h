@@ -119,7 +119,7 @@ size_t vm_drives(struct vm *vm, struct vm_drive *drives, size_t max);
 int vm_attach_drive(struct vm *vm, const struct vm_drive *drive, struct vm_error *ret_error);
 /*
  * vm_detach_drive() - take it away; the image is closed before @done is called
- * Returns: 0; -ENOENT nothing there; -EBUSY it is being detached already.
+ * Returns: 0; -ENOENT nothing there; -ENOTSUP it is on IDE; -EBUSY it is being detached already.
  */
 int vm_detach_drive(struct vm *vm, enum vm_bus bus, unsigned int controller, unsigned int lun,
 		    void (*done)(void *ctx), void *ctx);
