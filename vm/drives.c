@@ -88,14 +88,17 @@ static int open_image(const struct vm_drive *drive, struct disk **ret_disk,
 	};
 	struct disk_error why;
 	struct disk_info info;
-	int r = disk_open(drive->path, &options, ret_disk, &why);
+	struct disk *disk;
+	int r = disk_open(drive->path, &options, &disk, &why);
 
 	if (r < 0)
 		return vm_fail(error, r, blame_of(drive), "%s", why.text);
-	disk_get_info(*ret_disk, &info);
-	if (options.format != DISK_AUTO || info.format == DISK_RAW || must_be_vhd(drive))
+	disk_get_info(disk, &info);
+	if (options.format != DISK_AUTO || info.format == DISK_RAW || must_be_vhd(drive)) {
+		*ret_disk = disk;
 		return 0;
-	disk_close(*ret_disk);
+	}
+	disk_close(disk);
 	return vm_fail(error, -EINVAL, blame_of(drive),
 		       "%s: has a VHD's footer but not its name; say format=vhd or format=raw",
 		       drive->path);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "disk.h"
 #include "drives.h"
 
 #define DRIVES 3
@@ -96,6 +97,25 @@ static void an_image_has_one_writer(void **state)
 	assert_non_null(strstr(error.text, "in use"));
 }
 
+static void a_vhd_with_another_name_is_refused(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct disk_create_options options = {.format = DISK_VHD_DYNAMIC, .bytes = 1 << 20};
+	struct vm_drive drive = {.bus = VM_BUS_SCSI, .lun = 9, .format = VM_FORMAT_AUTO};
+	struct disk_error why;
+	struct vm_error error;
+	char path[64];
+
+	snprintf(path, sizeof(path), "%s/named.img", fixture->folder);
+	drive.path = path;
+	assert_int_equal(disk_create(path, &options, &why), 0);
+	assert_int_equal(drives_add(fixture->drives, &drive, NULL, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "say format=vhd or format=raw"));
+	drive.format = VM_FORMAT_VHD;
+	assert_int_equal(drives_add(fixture->drives, &drive, NULL, &error), 0);
+	unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -104,6 +124,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_next_machine_starts_with_room, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(an_image_has_one_writer, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_vhd_with_another_name_is_refused, set_up,
+						tear_down),
 	};
 
 	return cmocka_run_group_tests_name("vm/drives", tests, NULL, NULL);
