@@ -16,7 +16,7 @@ import time
 
 from guest import Debian, until
 from images import Host, vhd
-from harness import HANG_SECONDS, argument, check, report, run
+from harness import HANG_SECONDS, Failure, argument, check, report, run
 
 MIB = 1 << 20
 SMALL, LARGE = 48 * MIB, 512 * MIB
@@ -76,9 +76,13 @@ class Disk:
         self.place = kind(self.folder, guest)
         self.path = os.path.join(self.folder, f"disk-{lun}.vhd")
         vhd("create", "--size", "256M", self.path)
-        self.connect()
-        guest.shell(f"mkfs.ext4 -q {self.device} && mkdir -p /run/{lun} && "
-                    f"mount {self.device} /run/{lun} && sync")
+        try:
+            self.connect()
+            guest.shell(f"mkfs.ext4 -q {self.device} && mkdir -p /run/{lun} && "
+                        f"mount {self.device} /run/{lun} && sync")
+        except Failure:
+            self.__exit__(True)
+            raise
 
     def __enter__(self):
         return self
