@@ -8,7 +8,8 @@ from harness import argument, check, run
 # What a journal's replay is allowed to report.
 HARMLESS = re.compile(
     r"recovering journal|Clearing orphaned inode|Setting free (inodes|blocks) count|"
-    r"^$|\d+/\d+ files|Truncating orphaned inode|has been mounted \d+ times")
+    r"^$|\d+/\d+ files|Truncating orphaned inode|has been mounted \d+ times|"
+    r"time is in the future|by less than a day")
 
 
 def vhd(*words):
@@ -19,6 +20,11 @@ def vhd(*words):
 
 def fsck(device):
     """The journal is replayed, and nothing else was to be done; then all is clean."""
+    # The guest's clock may be ahead by a moment, so times in the future say nothing.
+    config = f"{device}.conf"
+    with open(config, "w", encoding="ascii") as file:
+        file.write("[options]\nbroken_system_clock = true\n")
+    os.environ["E2FSCK_CONFIG"] = config
     done = run(["e2fsck", "-fp", device])
     odd = [line for line in done.output.splitlines() if not HARMLESS.search(line)]
     check(done.status in (0, 1) and not odd, f"e2fsck -fp {device}: {done.describe()}")
