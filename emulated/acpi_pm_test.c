@@ -67,7 +67,7 @@ static void the_timer_runs_at_3579545_hz_and_cannot_be_written(void **state)
 	struct fixture *f = *state;
 	uint32_t start = in(f, PM + 8, 4);
 
-	fixture_advance_ns(1000000000);
+	stepped_advance_ns(1000000000);
 	assert_in_range(in(f, PM + 8, 4) - start, 3579545, 3579546);
 	out(f, PM + 8, 4, 0);
 	assert_in_range(in(f, PM + 8, 4) - start, 3579545, 3579546);
@@ -77,7 +77,7 @@ static void the_timer_runs_at_3579545_hz_and_cannot_be_written(void **state)
 	for (unsigned int i = 0; i < 1000; i++) {
 		uint32_t before = in(f, PM + 8, 4);
 
-		fixture_advance_ns(300);
+		stepped_advance_ns(300);
 		assert_in_range(in(f, PM + 8, 4) - before, 1, 2);
 	}
 }
@@ -87,15 +87,15 @@ static void the_timer_status_is_set_every_half_turn(void **state)
 	struct fixture *f = *state;
 
 	unmask_sci(f);
-	fixture_advance_ns(599000000000);
+	stepped_advance_ns(599000000000);
 	assert_int_equal(in(f, PM, 2), 0);
-	fixture_advance_ns(2000000000);
+	stepped_advance_ns(2000000000);
 	assert_int_equal(in(f, PM, 2), 1);
 	out(f, PM, 2, 1);
 	assert_int_equal(in(f, PM, 2), 0);
 	assert_int_equal(scis(f), 0);
 	out(f, PM + 2, 2, 1);
-	fixture_advance_ns(600000000000);
+	stepped_advance_ns(600000000000);
 	assert_int_equal(scis(f), 1);
 	assert_int_equal(in(f, PM, 2), 1);
 }

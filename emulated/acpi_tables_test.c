@@ -105,7 +105,7 @@ static void the_fadt_describes_the_devices_that_there_are(void **state)
 	fadt = find_table("FACP");
 	assert_int_equal(fadt->pm_timer, fadt->x_pm_timer.address);
 	before = in(f, (uint16_t)fadt->pm_timer, 4);
-	fixture_advance_ns(1000000);
+	stepped_advance_ns(1000000);
 	assert_in_range(in(f, (uint16_t)fadt->pm_timer, 4) - before, 3579, 3580);
 	out(f, (uint16_t)fadt->x_pm1a_control.address, 2, PC_SLEEP_TYPE_S5 << 10 | BIT(13));
 	assert_int_equal(f->power_offs, 1);

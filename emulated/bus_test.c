@@ -212,21 +212,21 @@ static void timers_expire_at_their_time_and_only_once(void **state)
 	struct probe *probe = pair.wide;
 
 	chipset_timer_arm(probe->timer, device_now_ns(&probe->dev) + 1000);
-	fixture_advance_ns(999);
+	stepped_advance_ns(999);
 	assert_int_equal(probe->expiries, 0);
-	fixture_advance_ns(1);
+	stepped_advance_ns(1);
 	assert_int_equal(probe->expiries, 1);
-	fixture_advance_ns(1000000);
+	stepped_advance_ns(1000000);
 	assert_int_equal(probe->expiries, 1);
 	chipset_timer_arm(probe->timer, 0); /* long past */
-	fixture_advance_ns(1);
+	stepped_advance_ns(1);
 	assert_int_equal(probe->expiries, 2);
 	chipset_timer_arm(probe->timer, UINT64_MAX);
-	fixture_advance_ns(1000000);
+	stepped_advance_ns(1000000);
 	assert_int_equal(probe->expiries, 2);
 	chipset_timer_arm(probe->timer, 0);
 	chipset_timer_cancel(probe->timer);
-	fixture_advance_ns(1000000);
+	stepped_advance_ns(1000000);
 	assert_int_equal(probe->expiries, 2);
 	fixture_free(pair.f);
 }
@@ -236,10 +236,10 @@ static void a_timer_armed_twice_for_the_same_time_reaches_the_loop_once(void **s
 	struct pair pair = pair_new();
 	uint64_t deadline_ns = device_now_ns(&pair.wide->dev) + 1000;
 
-	fixture_timer_arms();
+	stepped_timer_arms();
 	chipset_timer_arm(pair.wide->timer, deadline_ns);
 	chipset_timer_arm(pair.wide->timer, deadline_ns);
-	assert_int_equal(fixture_timer_arms(), 1);
+	assert_int_equal(stepped_timer_arms(), 1);
 	fixture_free(pair.f);
 }
 
@@ -250,23 +250,23 @@ static void no_time_passes_while_the_clock_stands(void **state)
 	uint64_t start_ns = device_now_ns(&probe->dev);
 
 	chipset_timer_arm(probe->timer, start_ns + 1000);
-	fixture_advance_ns(400);
+	stepped_advance_ns(400);
 	chipset_stop_clock(pair.f->chipset);
 	chipset_stop_clock(pair.f->chipset);
-	fixture_advance_ns(1000000);
+	stepped_advance_ns(1000000);
 	assert_int_equal(device_now_ns(&probe->dev) - start_ns, 400);
 	assert_int_equal(probe->expiries, 0);
 	chipset_start_clock(pair.f->chipset);
-	fixture_advance_ns(599);
+	stepped_advance_ns(599);
 	assert_int_equal(probe->expiries, 0);
-	fixture_advance_ns(1);
+	stepped_advance_ns(1);
 	assert_int_equal(probe->expiries, 1);
 	chipset_stop_clock(pair.f->chipset);
 	chipset_timer_arm(probe->timer, 0);
-	fixture_advance_ns(1000);
+	stepped_advance_ns(1000);
 	assert_int_equal(probe->expiries, 1);
 	chipset_start_clock(pair.f->chipset);
-	fixture_advance_ns(1);
+	stepped_advance_ns(1);
 	assert_int_equal(probe->expiries, 2);
 	fixture_free(pair.f);
 }

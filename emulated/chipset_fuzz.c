@@ -6,22 +6,7 @@
  * mostly chosen from those that are claimed, since random ones would rarely hit.
  */
 #include "fixture.h"
-
-struct input {
-	const uint8_t *at;
-	size_t left;
-};
-
-static uint64_t take(struct input *input, size_t bytes)
-{
-	uint64_t value = 0;
-
-	while (bytes-- && input->left) {
-		value = value << 8 | *input->at++;
-		input->left--;
-	}
-	return value;
-}
+#include "fuzz_input.h"
 
 static uint16_t take_port(struct input *input)
 {
@@ -114,8 +99,8 @@ static void step_time(struct fixture *f, struct input *input)
 	uint64_t amount = take(input, 2);
 
 	if (amount & 0x8000)
-		fixture_be_late_ns((amount & 0x7fff) << 30);
-	fixture_advance_ns((amount & 0x7fff) << 10);
+		stepped_be_late_ns((amount & 0x7fff) << 30);
+	stepped_advance_ns((amount & 0x7fff) << 10);
 }
 
 static void step_utc(struct fixture *f, struct input *input)

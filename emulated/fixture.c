@@ -3,98 +3,18 @@
  */
 #include "fixture.h"
 
-/* --- the loop and its clock --- */
+/* --- the host's UTC --- */
 
-struct loop_timer {
-	struct loop_timer *next;
-	void (*expired)(void *ctx);
-	void *ctx;
-	bool armed;
-	uint64_t deadline_ns;
-};
-
-static struct loop_timer *timers;
-static uint64_t clock_ns = 1000000000u;
 static uint64_t clock_at_start_ns;
 static int64_t utc_step_seconds;
 static uint64_t fixed_utc_ns; /* 0: UTC runs */
-static unsigned int timer_arms;
-
-uint64_t monotonic_ns(void)
-{
-	return clock_ns;
-}
-
-int loop_timer_new(struct loop *loop, void (*expired)(void *ctx), void *ctx,
-		   struct loop_timer **ret_timer)
-{
-	struct loop_timer *timer = calloc(1, sizeof(*timer));
-
-	timer->expired = expired;
-	timer->ctx = ctx;
-	timer->next = timers;
-	timers = timer;
-	*ret_timer = timer;
-	return 0;
-}
-
-void loop_timer_arm_ns(struct loop_timer *timer, uint64_t deadline_ns)
-{
-	timer_arms++;
-	timer->armed = true;
-	timer->deadline_ns = deadline_ns;
-}
-
-void loop_timer_cancel(struct loop_timer *timer)
-{
-	timer->armed = false;
-}
-
-void loop_timer_free(struct loop_timer *timer)
-{
-	struct loop_timer **link = &timers;
-
-	while (*link != timer)
-		link = &(*link)->next;
-	*link = timer->next;
-	free(timer);
-}
-
-static struct loop_timer *earliest_timer(void)
-{
-	struct loop_timer *earliest = NULL;
-
-	for (struct loop_timer *timer = timers; timer; timer = timer->next) {
-		if (timer->armed && (!earliest || timer->deadline_ns < earliest->deadline_ns))
-			earliest = timer;
-	}
-	return earliest;
-}
-
-void fixture_advance_ns(uint64_t ns)
-{
-	uint64_t end_ns = clock_ns + ns;
-	struct loop_timer *timer;
-
-	while ((timer = earliest_timer()) && timer->deadline_ns <= end_ns) {
-		clock_ns = MAX(clock_ns, timer->deadline_ns);
-		timer->armed = false;
-		timer->expired(timer->ctx);
-	}
-	clock_ns = end_ns;
-}
-
-void fixture_be_late_ns(uint64_t ns)
-{
-	clock_ns += ns;
-}
 
 static uint64_t fixture_utc_ns(void)
 {
 	if (fixed_utc_ns)
 		return fixed_utc_ns;
 	return (uint64_t)((int64_t)FIXTURE_UTC_SECONDS + utc_step_seconds) * 1000000000u +
-	       (clock_ns - clock_at_start_ns);
+	       (stepped_now_ns() - clock_at_start_ns);
 }
 
 void fixture_step_utc_seconds(int64_t seconds)
@@ -105,23 +25,6 @@ void fixture_step_utc_seconds(int64_t seconds)
 void fixture_set_utc_ns(uint64_t ns)
 {
 	fixed_utc_ns = ns;
-}
-
-unsigned int fixture_timer_arms(void)
-{
-	unsigned int arms = timer_arms;
-
-	timer_arms = 0;
-	return arms;
-}
-
-unsigned int fixture_timers_armed(void)
-{
-	unsigned int armed = 0;
-
-	for (struct loop_timer *timer = timers; timer; timer = timer->next)
-		armed += timer->armed;
-	return armed;
 }
 
 /* --- the partition --- */
@@ -225,7 +128,7 @@ struct fixture *fixture_new(void)
 					      .debug_exit = note_debug_exit,
 					      .ctx = fixture};
 
-	clock_at_start_ns = clock_ns;
+	clock_at_start_ns = stepped_now_ns();
 	utc_step_seconds = 0;
 	fixed_utc_ns = 0;
 	fixture->output_room = SIZE_MAX / 2;

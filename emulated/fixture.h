@@ -1,8 +1,7 @@
 /*
- * fixture.h - a chipset for tests: a partition that records, a clock that the test turns
+ * fixture.h - a chipset for tests: a partition that records, a loop that the test steps
  *
- * fixture.c takes the place of base/loop.c: time passes only in fixture_advance_ns(), which
- * lets the timers that come due expire in their order.
+ * The loop and the clock are those of base/stepped_loop.h.
  */
 #ifndef EMULATED_FIXTURE_H
 #define EMULATED_FIXTURE_H
@@ -17,6 +16,7 @@
 #include <string.h>
 
 #include "pc.h"
+#include "stepped_loop.h"
 
 /* 2024-02-29 12:34:56.000 UTC, a Thursday, when the fixture's clock shows 0. */
 #define FIXTURE_UTC_SECONDS 1709210096u
@@ -52,17 +52,10 @@ void fixture_free(struct fixture *fixture);
 int fixture_setup(void **state);
 int fixture_teardown(void **state);
 
-void fixture_advance_ns(uint64_t ns);
-/* Time passes, but the loop is busy elsewhere: no timer expires before the next advance. */
-void fixture_be_late_ns(uint64_t ns);
 /* Host UTC runs with the clock; this sets it off. */
 void fixture_step_utc_seconds(int64_t seconds);
 /* Host UTC is this from now on and stands still. */
 void fixture_set_utc_ns(uint64_t ns);
-/* How often a timer was put on the loop since the last call. */
-unsigned int fixture_timer_arms(void);
-/* How many timers are on the loop now. */
-unsigned int fixture_timers_armed(void);
 
 uint32_t in(struct fixture *fixture, uint16_t port, unsigned int bytes);
 void out(struct fixture *fixture, uint16_t port, unsigned int bytes, uint32_t value);

@@ -11,7 +11,7 @@
 /* The clock at @ticks after now, to within a tick. */
 static void advance_ticks(uint64_t ticks)
 {
-	fixture_advance_ns(ticks * 1000000000u / PIT_HZ + 1);
+	stepped_advance_ns(ticks * 1000000000u / PIT_HZ + 1);
 }
 
 static void load(struct fixture *f, unsigned int channel, unsigned int mode, uint16_t count)
@@ -216,7 +216,7 @@ static void linux_quick_calibration_sees_a_steady_count(void **state)
 			(void)inb(f, 0x42);
 			if (inb(f, 0x42) != expected)
 				break;
-			fixture_advance_ns(2000);
+			stepped_advance_ns(2000);
 		}
 		assert_in_range(reads, 105, 110); /* 256 ticks = 214.5 us */
 	}
@@ -230,7 +230,7 @@ static void linux_slow_calibration_sees_output_2_after_exactly_10_ms(void **stat
 	outb(f, PORT_B, (inb(f, PORT_B) & ~2u) | 1);
 	load(f, 2, 0, PIT_HZ / 100);
 	while (!output2(f)) {
-		fixture_advance_ns(500);
+		stepped_advance_ns(500);
 		waited_ns += 500;
 	}
 	assert_in_range(waited_ns, 9999000, 10000500);
@@ -242,7 +242,7 @@ static void the_refresh_bit_toggles_every_15_us(void **state)
 	unsigned int toggles = 0, last = inb(f, PORT_B) & 0x10;
 
 	for (unsigned int i = 0; i < 3000; i++) {
-		fixture_advance_ns(1000);
+		stepped_advance_ns(1000);
 		toggles += (inb(f, PORT_B) & 0x10) != last;
 		last = inb(f, PORT_B) & 0x10;
 	}
@@ -259,7 +259,7 @@ static void a_periodic_timer_keeps_its_rate(void **state)
 		load(f, 0, mode, 4772); /* 250 Hz */
 		unmask_irq(f);
 		for (unsigned int i = 0; i < 1000; i++)
-			fixture_advance_ns(10000000);
+			stepped_advance_ns(10000000);
 		assert_in_range(irqs(f), 2500, 2501);
 	}
 }
@@ -272,16 +272,16 @@ static void one_shots_fire_once(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
 		load(f, 0, modes[i], 1193);
 		unmask_irq(f);
-		fixture_advance_ns(990000);
+		stepped_advance_ns(990000);
 		assert_int_equal(irqs(f), 0);
-		fixture_advance_ns(20000);
+		stepped_advance_ns(20000);
 		assert_int_equal(irqs(f), 1);
-		fixture_advance_ns(1000000000);
+		stepped_advance_ns(1000000000);
 		assert_int_equal(irqs(f), 0);
 	}
 	/* Linux shuts the timer down so. */
 	outb(f, CONTROL, 0x30);
-	fixture_advance_ns(1000000000);
+	stepped_advance_ns(1000000000);
 	assert_int_equal(irqs(f), 0);
 	assert_int_equal(latched(f, 0), 1193);
 }
@@ -291,8 +291,8 @@ static unsigned int irqs_with_a_late_loop(struct fixture *f, uint64_t late_ns, u
 {
 	load(f, 0, 2, 1193); /* 1 kHz */
 	unmask_irq(f);
-	fixture_be_late_ns(late_ns);
-	fixture_advance_ns(total_ns - late_ns);
+	stepped_be_late_ns(late_ns);
+	stepped_advance_ns(total_ns - late_ns);
 	return irqs(f);
 }
 
@@ -308,7 +308,7 @@ static void absurdly_fast_timers_are_thinned_out(void **state)
 
 	load(f, 0, 2, 1); /* becomes 2: 1.7 us */
 	unmask_irq(f);
-	fixture_advance_ns(100000000);
+	stepped_advance_ns(100000000);
 	assert_in_range(irqs(f), 100, 1001);
 }
 
@@ -325,9 +325,9 @@ static void its_state_survives_saving(void **state)
 	assert_in_range(latched(f, 2), 3999, 4000);
 	assert_int_equal(inb(f, PORT_B) & 0x21, 0x01);
 	irqs(f);
-	fixture_advance_ns(8000000);
+	stepped_advance_ns(8000000);
 	assert_int_equal(irqs(f), 0);
-	fixture_advance_ns(1500000);
+	stepped_advance_ns(1500000);
 	assert_int_equal(irqs(f), 1);
 }
 

@@ -22,7 +22,7 @@ static void set(struct fixture *f, uint8_t index, uint8_t value)
 
 static void seconds(uint64_t count)
 {
-	fixture_advance_ns(count * 1000000000u);
+	stepped_advance_ns(count * 1000000000u);
 }
 
 /* Second, minute, hour, weekday, day, month, year, century */
@@ -98,16 +98,16 @@ static void update_in_progress_warns_of_the_next_second(void **state)
 	struct fixture *f = *state;
 
 	assert_int_equal(get(f, 0x0a), 0x26);
-	fixture_advance_ns(997700000);
+	stepped_advance_ns(997700000);
 	assert_int_equal(get(f, 0x0a), 0x26);
-	fixture_advance_ns(100000);
+	stepped_advance_ns(100000);
 	assert_int_equal(get(f, 0x0a), 0xa6);
 	assert_int_equal(get(f, 0), 0x56);
-	fixture_advance_ns(2200000);
+	stepped_advance_ns(2200000);
 	assert_int_equal(get(f, 0x0a), 0x26);
 	assert_int_equal(get(f, 0), 0x57);
 	set(f, 0x0b, 0x82); /* no updates while SET */
-	fixture_advance_ns(999000000);
+	stepped_advance_ns(999000000);
 	assert_int_equal(get(f, 0x0a), 0x26);
 }
 
@@ -166,7 +166,7 @@ static void reading_c_shows_what_happened_and_clears_it(void **state)
 	assert_int_equal(get(f, 0x0c), 0x70);
 	seconds(1);
 	assert_int_equal(get(f, 0x0c), 0x50);
-	assert_int_equal(fixture_timers_armed(), 0);
+	assert_int_equal(stepped_timers_armed(), 0);
 }
 
 static void update_interrupts_come_once_a_second_if_acknowledged(void **state)
@@ -201,7 +201,7 @@ static void periodic_interrupts_have_the_rate_of_register_a(void **state)
 		get(f, 0x0c);
 		irqs(f);
 		for (unsigned int k = 0; k < 20; k++) {
-			fixture_advance_ns(cases[i].period_ns + 1);
+			stepped_advance_ns(cases[i].period_ns + 1);
 			assert_int_equal(irqs(f), 1);
 			assert_int_equal(get(f, 0x0c) & 0xc0, 0xc0);
 		}
@@ -209,7 +209,7 @@ static void periodic_interrupts_have_the_rate_of_register_a(void **state)
 	}
 	set(f, 0x0a, 0x20); /* rate 0: none */
 	set(f, 0x0b, 0x42);
-	assert_int_equal(fixture_timers_armed(), 0);
+	assert_int_equal(stepped_timers_armed(), 0);
 }
 
 static void alarms_match_their_fields(void **state)
@@ -233,9 +233,9 @@ static void alarms_match_their_fields(void **state)
 		set(f, 5, cases[i].hour);
 		set(f, 0x0b, 0x22);
 		seconds(cases[i].wait - 1);
-		fixture_advance_ns(999999990);
+		stepped_advance_ns(999999990);
 		assert_int_equal(irqs(f), 0);
-		fixture_advance_ns(20);
+		stepped_advance_ns(20);
 		assert_int_equal(irqs(f), 1);
 		assert_int_equal(get(f, 0x0c) & 0xa0, 0xa0);
 		fixture_free(f);
@@ -248,7 +248,7 @@ static void an_impossible_alarm_never_goes_off(void **state)
 
 	set(f, 5, 0x25);
 	set(f, 0x0b, 0x22);
-	assert_int_equal(fixture_timers_armed(), 0);
+	assert_int_equal(stepped_timers_armed(), 0);
 }
 
 static void a_host_clock_that_jumps_does_no_harm(void **state)

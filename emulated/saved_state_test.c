@@ -69,7 +69,7 @@ static void guest_runs(struct fixture *f)
 	}
 	uart_receive(f->pc.com1, (const uint8_t *)"input", 5);
 	pc_press_power_button(&f->pc);
-	fixture_advance_ns(12345678);
+	stepped_advance_ns(12345678);
 }
 
 static size_t save(struct fixture *f, uint8_t **ret_bytes)
@@ -108,7 +108,7 @@ static void the_golden_sample_restores_to_the_same_machine(void **state)
 	uint8_t golden[8192], *bytes;
 	size_t golden_count = read_golden(golden);
 
-	fixture_advance_ns(987654321);
+	stepped_advance_ns(987654321);
 	chipset_stop_clock(((struct fixture *)*state)->chipset);
 	/* The RTC counts on with the host; let the host's clock be what it was. */
 	fixture_set_utc_ns((uint64_t)FIXTURE_UTC_SECONDS * 1000000000u + 12345678);
@@ -128,13 +128,13 @@ static void time_goes_on_from_where_it_was_saved(void **state)
 	size_t count;
 	uint32_t timer;
 
-	fixture_advance_ns(5000000);
+	stepped_advance_ns(5000000);
 	count = save(f, &bytes);
 	timer = in(f, PC_PM_TIMER, 4);
-	fixture_advance_ns(7000000000);
+	stepped_advance_ns(7000000000);
 	assert_int_equal(chipset_restore(f->chipset, bytes, count), 0);
 	assert_int_equal(in(f, PC_PM_TIMER, 4), timer);
-	fixture_advance_ns(1000000);
+	stepped_advance_ns(1000000);
 	assert_in_range(in(f, PC_PM_TIMER, 4) - timer, 3579, 3580);
 	free(bytes);
 }
@@ -218,7 +218,7 @@ static void any_changed_byte_is_refused_or_harmless(void **state)
 		memcpy(damaged, golden, count);
 		damaged[i / ARRAY_SIZE(changes)] ^= changes[i % ARRAY_SIZE(changes)];
 		if (chipset_restore(f->chipset, damaged, count) == 0) {
-			fixture_advance_ns(3000000); /* UBSan, ASan watch */
+			stepped_advance_ns(3000000); /* UBSan, ASan watch */
 			for (uint16_t port = 0x40; port < 0x62; port++)
 				(void)inb(f, port);
 			for (uint16_t port = 0x3f8; port < 0x400; port++)

@@ -89,7 +89,7 @@ static void a_prompt_without_a_newline_comes_out_soon(void **state)
 	outb(f, DATA, '$');
 	outb(f, DATA, ' ');
 	assert_int_equal(f->output_count, 0);
-	fixture_advance_ns(2000000);
+	stepped_advance_ns(2000000);
 	assert_int_equal(f->output_writes, 1);
 	assert_memory_equal(f->output, "$ ", 2);
 }
@@ -100,7 +100,7 @@ static void a_flood_without_newlines_is_passed_on_in_pieces(void **state)
 
 	for (unsigned int i = 0; i < 10000; i++)
 		outb(f, DATA, 'x');
-	fixture_advance_ns(2000000);
+	stepped_advance_ns(2000000);
 	assert_int_equal(f->output_count, 10000);
 	assert_in_range(f->output_writes, 2, 30);
 }
@@ -139,7 +139,7 @@ static void a_blocked_backend_is_asked_again_by_itself(void **state)
 	outb(f, DATA, '\n');
 	assert_int_equal(f->output_count, 0);
 	f->output_room = 10;
-	fixture_advance_ns(20000000);
+	stepped_advance_ns(20000000);
 	assert_int_equal(f->output_count, 1);
 }
 
@@ -335,7 +335,7 @@ static void loopback_returns_bytes_and_modem_lines(void **state)
 	assert_int_equal(inb(f, LSR) & 3, 1);
 	assert_int_equal(uart_receive(f->pc.com1, (const uint8_t *)"z", 1), 0);
 	outb(f, MCR, 0x0b);
-	fixture_advance_ns(2000000);
+	stepped_advance_ns(2000000);
 	assert_int_equal(f->output_count, 0);
 }
 

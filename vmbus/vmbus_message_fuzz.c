@@ -6,22 +6,7 @@
  * are built by type, since random bytes would rarely make a known one; every field is the input's.
  */
 #include "fixture.h"
-
-struct input {
-	const uint8_t *at;
-	size_t left;
-};
-
-static uint32_t take(struct input *input, size_t bytes)
-{
-	uint32_t value = 0;
-
-	while (bytes-- && input->left) {
-		value = value << 8 | *input->at++;
-		input->left--;
-	}
-	return value;
-}
+#include "fuzz_input.h"
 
 #define PROVIDERS 3u
 

@@ -106,7 +106,7 @@ static void a_file_arrives_piece_by_piece(void **state)
 		assert_int_equal(outcome.count, 0);
 		answer(COMPLETE, 0);
 		assert_ended(&outcome, 0);
-		assert_int_equal(fixture_timers_armed(), 0);
+		assert_int_equal(stepped_timers_armed(), 0);
 		assert_int_equal(ic_cancel_copy(ic), -ENOENT);
 		close(copy.fd);
 		fixture_free(ic);
@@ -273,11 +273,11 @@ static void a_guest_that_is_silent_gets_a_cancel_and_the_copy_times_out(void **s
 		for (size_t k = 0; k < i; k++)
 			answer(operations[k], 0);
 		late = take_operation(operations[i]);
-		fixture_advance_ns(36 * SECOND);
+		stepped_advance_ns(36 * SECOND);
 		fixture_answer(SERVICE, &late, 0);
 		take_operation(CANCEL);
 		assert_int_equal(outcome.count, 0);
-		fixture_advance_ns(36 * SECOND);
+		stepped_advance_ns(36 * SECOND);
 		assert_ended(&outcome, -ETIMEDOUT);
 		close(fd);
 		fixture_free(ic);
@@ -370,7 +370,7 @@ static void a_guest_that_goes_away_ends_the_copy(void **state)
 		assert_ended(&outcome, -ENOTCONN);
 		assert_int_equal(ic_copy_file(ic, &second, NULL, NULL), -ENOTCONN);
 		assert_int_equal(ic_cancel_copy(ic), -ENOENT);
-		assert_int_equal(fixture_timers_armed(), 0);
+		assert_int_equal(stepped_timers_armed(), 0);
 		close(fd);
 		fixture_free(ic);
 	}

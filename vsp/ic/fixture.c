@@ -7,43 +7,18 @@
 
 #include "fixture.h"
 
-/* --- the loop and its clocks --- */
+/* --- clocks --- */
 
-struct loop_timer {
-	struct loop_timer *next;
-	void (*expired)(void *ctx);
-	void *ctx;
-	bool armed;
-	uint64_t deadline_ns;
-};
-
-static struct loop_timer *timers;
-static struct loop_work *posted;
-static uint64_t clock_ns;
 static int64_t real_offset_ns;
-static unsigned int disturbed_reads;
-static uint64_t disturbance_ns, disturbance_growth_ns;
-
-uint64_t monotonic_ns(void)
-{
-	uint64_t now_ns = clock_ns;
-
-	if (disturbed_reads) {
-		disturbed_reads--;
-		clock_ns += disturbance_ns;
-		disturbance_ns += disturbance_growth_ns;
-	}
-	return now_ns;
-}
 
 uint64_t ic_real_ns(void)
 {
-	return clock_ns + (uint64_t)real_offset_ns;
+	return stepped_now_ns() + (uint64_t)real_offset_ns;
 }
 
 uint64_t fixture_reference_100ns(void)
 {
-	return clock_ns / 100 + 5;
+	return stepped_now_ns() / 100 + 5;
 }
 
 static uint64_t reference_time(void *ctx)
@@ -54,115 +29,6 @@ static uint64_t reference_time(void *ctx)
 void fixture_step_real_ns(int64_t ns)
 {
 	real_offset_ns += ns;
-}
-
-void fixture_disturb(unsigned int count, uint64_t ns, uint64_t growth_ns)
-{
-	disturbance_growth_ns = growth_ns;
-	disturbed_reads = count;
-	disturbance_ns = ns;
-}
-
-int loop_timer_new(struct loop *loop, void (*expired)(void *ctx), void *ctx,
-		   struct loop_timer **ret_timer)
-{
-	struct loop_timer *timer = calloc(1, sizeof(*timer));
-
-	timer->expired = expired;
-	timer->ctx = ctx;
-	timer->next = timers;
-	timers = timer;
-	*ret_timer = timer;
-	return 0;
-}
-
-void loop_timer_arm_ns(struct loop_timer *timer, uint64_t deadline_ns)
-{
-	timer->armed = true;
-	timer->deadline_ns = deadline_ns;
-}
-
-void loop_timer_cancel(struct loop_timer *timer)
-{
-	timer->armed = false;
-}
-
-void loop_timer_free(struct loop_timer *timer)
-{
-	struct loop_timer **link = &timers;
-
-	while (*link != timer)
-		link = &(*link)->next;
-	*link = timer->next;
-	free(timer);
-}
-
-static struct loop_timer *earliest_timer(void)
-{
-	struct loop_timer *earliest = NULL;
-
-	for (struct loop_timer *timer = timers; timer; timer = timer->next) {
-		if (timer->armed && (!earliest || timer->deadline_ns < earliest->deadline_ns))
-			earliest = timer;
-	}
-	return earliest;
-}
-
-unsigned int fixture_timers_armed(void)
-{
-	unsigned int armed = 0;
-
-	for (struct loop_timer *timer = timers; timer; timer = timer->next)
-		armed += timer->armed;
-	return armed;
-}
-
-void fixture_advance_ns(uint64_t ns)
-{
-	uint64_t end_ns = clock_ns + ns;
-	struct loop_timer *timer;
-
-	while ((timer = earliest_timer()) && timer->deadline_ns <= end_ns) {
-		clock_ns = MAX(clock_ns, timer->deadline_ns);
-		timer->armed = false;
-		timer->expired(timer->ctx);
-	}
-	clock_ns = MAX(clock_ns, end_ns);
-}
-
-void loop_post(struct loop *loop, struct loop_work *work)
-{
-	if (atomic_exchange(&work->queued, true))
-		return;
-	work->next = posted;
-	posted = work;
-}
-
-void loop_work_cancel(struct loop *loop, struct loop_work *work)
-{
-	for (struct loop_work **link = &posted; *link; link = &(*link)->next) {
-		if (*link == work) {
-			*link = work->next;
-			atomic_store(&work->queued, false);
-			return;
-		}
-	}
-}
-
-unsigned int fixture_run_posted(void)
-{
-	unsigned int ran = 0, count = 0;
-
-	for (struct loop_work *work = posted; work; work = work->next)
-		count++;
-	for (; ran < count && posted; ran++) {
-		struct loop_work *work = posted;
-
-		posted = work->next;
-		atomic_store(&work->queued, false);
-		work->run(work);
-	}
-	return ran;
 }
 
 /* --- the bus --- */
@@ -436,9 +302,9 @@ struct ic *fixture_new(void)
 	struct ic_config config = {.reference_time = reference_time};
 	struct ic *ic;
 
-	clock_ns = 1000 * NANOSECONDS;
-	real_offset_ns = (int64_t)(FIXTURE_REAL_NS - clock_ns);
-	disturbed_reads = offers_made = flushes = 0;
+	stepped_reset();
+	real_offset_ns = (int64_t)(FIXTURE_REAL_NS - stepped_now_ns());
+	offers_made = flushes = 0;
 	failing_offer = -1;
 	if (ic_new(&config, &ic))
 		abort();
@@ -452,5 +318,5 @@ void fixture_free(struct ic *ic)
 			fixture_close((enum ic_service)i);
 	}
 	ic_free(ic);
-	assert(!timers && !posted && !fixture_offers());
+	assert(stepped_is_idle() && !fixture_offers());
 }

@@ -1,14 +1,15 @@
 /*
  * fixture.h - a guest, a bus and a clock for tests of the integration services
  *
- * Stands in for vmbus/, base/loop.c and real_clock.c: nothing happens by itself, and time passes
- * only when a test says so. One fixture at a time. No cmocka here, so that the fuzz target can use
- * it: what a test must not do ends in assert().
+ * Stands in for vmbus/ and real_clock.c; the loop is that of base/stepped_loop.h. One fixture at a
+ * time. No cmocka here, so that the fuzz target can use it: what a test must not do ends in
+ * assert().
  */
 #ifndef VSP_IC_FIXTURE_H
 #define VSP_IC_FIXTURE_H
 
 #include "ic_internal.h"
+#include "stepped_loop.h"
 
 #define FIXTURE_REAL_NS (1700000000ull * NANOSECONDS) /* the host's clock at start */
 
@@ -50,13 +51,7 @@ size_t fixture_unread(enum ic_service service); /* packets of the guest's that a
 
 /* --- time --- */
 
-void fixture_advance_ns(uint64_t ns); /* timers that are due expire, in order */
 void fixture_step_real_ns(int64_t ns);
-/* After each of the next @count looks at the monotonic clock @ns pass, each time more. */
-void fixture_disturb(unsigned int count, uint64_t ns, uint64_t growth_ns);
 uint64_t fixture_reference_100ns(void);
-unsigned int fixture_timers_armed(void);
-unsigned int
-fixture_run_posted(void); /* returns how many ran, those posted meanwhile not included */
 
 #endif

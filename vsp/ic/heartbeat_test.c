@@ -54,10 +54,10 @@ static void a_guest_that_answers_is_asked_every_two_seconds(void **state)
 		assert_int_equal(heartbeat(ic).age_ns, 0);
 		assert_int_equal(heartbeat(ic).sequence, sequence);
 		assert_int_equal(heartbeat(ic).application_state, 1);
-		fixture_advance_ns(2 * SECOND - 1);
+		stepped_advance_ns(2 * SECOND - 1);
 		assert_silent(SERVICE);
 		assert_int_equal(heartbeat(ic).age_ns, 2 * SECOND - 1);
-		fixture_advance_ns(1);
+		stepped_advance_ns(1);
 	}
 	fixture_free(ic);
 }
@@ -70,18 +70,18 @@ static void a_stopped_guest_is_lost_and_owes_one_answer(void **state)
 	fixture_connect(SERVICE, 3, 3, 0);
 	packet = take_only(SERVICE);
 	answer(&packet, 1, 0);
-	fixture_advance_ns(2 * SECOND);
+	stepped_advance_ns(2 * SECOND);
 	packet = take_only(SERVICE);
-	fixture_advance_ns(8 * SECOND);
+	stepped_advance_ns(8 * SECOND);
 	assert_int_equal(heartbeat(ic).state, IC_HEARTBEAT_OK);
-	fixture_advance_ns(1);
+	stepped_advance_ns(1);
 	assert_int_equal(heartbeat(ic).state, IC_HEARTBEAT_LOST);
-	fixture_advance_ns(3600 * SECOND);
+	stepped_advance_ns(3600 * SECOND);
 	assert_silent(SERVICE);
 	assert_int_equal(heartbeat(ic).age_ns, 3610 * SECOND + 1);
 	answer(&packet, 1, 0);
 	assert_int_equal(heartbeat(ic).state, IC_HEARTBEAT_OK);
-	fixture_advance_ns(2 * SECOND);
+	stepped_advance_ns(2 * SECOND);
 	take_only(SERVICE);
 	fixture_free(ic);
 }
@@ -91,9 +91,9 @@ static void a_guest_that_never_answers_is_lost_without_an_age(void **state)
 	struct ic *ic = fixture_new();
 
 	fixture_connect(SERVICE, 3, 3, 0);
-	fixture_advance_ns(10 * SECOND);
+	stepped_advance_ns(10 * SECOND);
 	assert_int_equal(heartbeat(ic).state, IC_HEARTBEAT_NO_CONTACT);
-	fixture_advance_ns(1);
+	stepped_advance_ns(1);
 	assert_int_equal(heartbeat(ic).state, IC_HEARTBEAT_LOST);
 	assert_int_equal(heartbeat(ic).age_ns, 0);
 	fixture_free(ic);
@@ -123,7 +123,7 @@ static void answers_that_prove_nothing_do_not_count(void **state)
 		fixture_answer(SERVICE, &packet, cases[i].status);
 		assert_int_equal(heartbeat(ic).state, IC_HEARTBEAT_NO_CONTACT);
 		/* It is asked again nevertheless. */
-		fixture_advance_ns(2 * SECOND);
+		stepped_advance_ns(2 * SECOND);
 		packet = take_only(SERVICE);
 		answer(&packet, 1, 0);
 		assert_int_equal(heartbeat(ic).state, IC_HEARTBEAT_OK);
@@ -142,8 +142,8 @@ static void a_closed_service_has_no_contact_and_asks_nothing(void **state)
 	fixture_close(SERVICE);
 	assert_int_equal(heartbeat(ic).state, IC_HEARTBEAT_NO_CONTACT);
 	assert_int_equal(heartbeat(ic).age_ns, 0);
-	assert_int_equal(fixture_timers_armed(), 0);
-	fixture_advance_ns(60 * SECOND);
+	assert_int_equal(stepped_timers_armed(), 0);
+	stepped_advance_ns(60 * SECOND);
 	fixture_connect(SERVICE, 3, 3, 0);
 	assert_int_equal(heartbeat(ic).state, IC_HEARTBEAT_NO_CONTACT);
 	assert_int_equal(heartbeat(ic).application_state, 0);
@@ -162,7 +162,7 @@ static void a_full_ring_gets_one_question(void **state)
 	packet = take_only(SERVICE);
 	answer(&packet, 1, 0);
 	fixture_set_write_result(SERVICE, -EAGAIN);
-	fixture_advance_ns(30 * SECOND);
+	stepped_advance_ns(30 * SECOND);
 	fixture_set_write_result(SERVICE, 0);
 	fixture_signal(SERVICE);
 	packet = take_only(SERVICE);

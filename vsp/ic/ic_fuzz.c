@@ -14,25 +14,10 @@
 #include <unistd.h>
 
 #include "fixture.h"
+#include "fuzz_input.h"
 #include "log.h"
 
 #define MAX_STEPS 400
-
-struct input {
-	const uint8_t *at;
-	size_t left;
-};
-
-static uint32_t take(struct input *input, size_t bytes)
-{
-	uint32_t value = 0;
-
-	while (bytes-- && input->left) {
-		value = value << 8 | *input->at++;
-		input->left--;
-	}
-	return value;
-}
 
 /* Calls that were accepted and have not ended. */
 static unsigned int calls_out;
@@ -131,7 +116,7 @@ static void step_signal(struct world *world, enum ic_service service, struct inp
 {
 	if (fixture_is_open(service))
 		fixture_signal(service);
-	fixture_run_posted();
+	stepped_run_posted();
 }
 
 static void step_ring(struct world *world, enum ic_service service, struct input *input)
@@ -146,7 +131,7 @@ static void step_ring(struct world *world, enum ic_service service, struct input
 static void step_time(struct world *world, enum ic_service service, struct input *input)
 {
 	fixture_step_real_ns((int8_t)take(input, 1) * 50000000ll);
-	fixture_advance_ns(take(input, 1) * NANOSECONDS / 2);
+	stepped_advance_ns(take(input, 1) * NANOSECONDS / 2);
 }
 
 static void take_text(struct input *input, char text[16])
@@ -249,7 +234,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (fixture_is_open((enum ic_service)i))
 			fixture_close((enum ic_service)i);
 	}
-	if (calls_out || fixture_timers_armed() || fixture_run_posted())
+	if (calls_out || stepped_timers_armed() || stepped_run_posted())
 		abort();
 	fixture_free(world.ic);
 	close(world.file);

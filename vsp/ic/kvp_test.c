@@ -243,7 +243,7 @@ static void a_walk_ends_with_what_stops_it(void **state)
 	assert_int_equal(ic_kvp_enumerate(ic, IC_KVP_AUTO, note_pair, &outcome), 0);
 	packet = take_enumerate(2, 0);
 	answer_pair(&packet, "a", "b");
-	fixture_advance_ns(36 * SECOND);
+	stepped_advance_ns(36 * SECOND);
 	assert_ended(&outcome, -ETIMEDOUT);
 	take_enumerate(2, 1);
 

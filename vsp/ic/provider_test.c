@@ -46,7 +46,7 @@ static void an_offer_that_fails_leaves_nothing_behind(void **state)
 		fixture_fail_offer(i);
 		assert_int_equal(ic_new(&config, &ic), -ENOSPC);
 		assert_int_equal(fixture_offers(), 0);
-		assert_int_equal(fixture_timers_armed(), 0);
+		assert_int_equal(stepped_timers_armed(), 0);
 	}
 }
 
@@ -325,9 +325,9 @@ static void a_request_without_an_answer_times_out_and_the_late_answer_is_dropped
 	fixture_connect(SERVICE, 3, 3, 2);
 	assert_int_equal(ask(ic, &first), 0);
 	late = take_only(SERVICE);
-	fixture_advance_ns(34 * SECOND);
+	stepped_advance_ns(34 * SECOND);
 	assert_int_equal(first.count, 0);
-	fixture_advance_ns(2 * SECOND);
+	stepped_advance_ns(2 * SECOND);
 	assert_ended(&first, -ETIMEDOUT);
 	assert_string_not_equal(first.text, "");
 	assert_int_equal(ask(ic, &second), 0);
@@ -336,7 +336,7 @@ static void a_request_without_an_answer_times_out_and_the_late_answer_is_dropped
 	assert_int_equal(second.count, 0);
 	fixture_answer(SERVICE, &packet, IC_STATUS_OK);
 	assert_ended(&second, 0);
-	fixture_advance_ns(100 * SECOND);
+	stepped_advance_ns(100 * SECOND);
 	assert_int_equal(first.count + second.count, 0);
 	fixture_free(ic);
 }
@@ -352,7 +352,7 @@ static void closing_ends_the_request_and_opening_negotiates_anew(void **state)
 	old = take_only(SERVICE);
 	fixture_close(SERVICE);
 	assert_ended(&outcome, -ENOTCONN);
-	assert_int_equal(fixture_timers_armed(), 0);
+	assert_int_equal(stepped_timers_armed(), 0);
 	fixture_open(SERVICE);
 	fixture_answer(SERVICE, &old, 0);
 	assert_false(is_open(ic, SERVICE));
@@ -392,7 +392,7 @@ static void a_request_that_never_left_is_not_sent_after_its_timeout(void **state
 	fixture_connect(SERVICE, 3, 3, 2);
 	fixture_set_write_result(SERVICE, -EAGAIN);
 	assert_int_equal(ask(ic, &outcome), 0);
-	fixture_advance_ns(36 * SECOND);
+	stepped_advance_ns(36 * SECOND);
 	assert_ended(&outcome, -ETIMEDOUT);
 	fixture_set_write_result(SERVICE, 0);
 	fixture_signal(SERVICE);
@@ -466,10 +466,10 @@ static void a_guest_that_floods_the_host_gets_its_turn_and_no_more(void **state)
 	while ((left = fixture_unread(SERVICE))) {
 		assert_true(left < before && before - left <= 32);
 		before = left;
-		assert_int_equal(fixture_run_posted(), 1);
+		assert_int_equal(stepped_run_posted(), 1);
 	}
-	fixture_run_posted();
-	assert_int_equal(fixture_run_posted(), 0);
+	stepped_run_posted();
+	assert_int_equal(stepped_run_posted(), 0);
 	fixture_free(ic);
 }
 
@@ -482,7 +482,7 @@ static void closing_forgets_the_packets_that_were_left(void **state)
 		fixture_send(SERVICE, 6, "nonsense", 8, false);
 	fixture_signal(SERVICE);
 	fixture_close(SERVICE);
-	assert_int_equal(fixture_run_posted(), 0);
+	assert_int_equal(stepped_run_posted(), 0);
 	fixture_free(ic);
 }
 

@@ -47,9 +47,9 @@ static void the_guest_is_set_right_at_open_then_sampled_each_five_seconds(void *
 
 	assert_int_equal(answer(), 1);
 	for (int i = 0; i < 10; i++) {
-		fixture_advance_ns(5 * SECOND - 1);
+		stepped_advance_ns(5 * SECOND - 1);
 		assert_silent(SERVICE);
-		fixture_advance_ns(1);
+		stepped_advance_ns(1);
 		assert_int_equal(answer(), 2);
 	}
 	fixture_free(ic);
@@ -66,7 +66,7 @@ static void messages_say_both_times_of_one_moment(void **state)
 	assert_int_equal(told.parent_time, EPOCH + FIXTURE_REAL_NS / 100);
 	assert_int_equal(told.reference_time, fixture_reference_100ns());
 	fixture_answer(SERVICE, &packet, 0);
-	fixture_advance_ns(5 * SECOND);
+	stepped_advance_ns(5 * SECOND);
 	packet = take_only(SERVICE);
 	told = told_by(&packet);
 	assert_int_equal(told.parent_time, EPOCH + FIXTURE_REAL_NS / 100 + 50000000);
@@ -113,11 +113,11 @@ static void a_step_of_the_hosts_clock_steps_the_guest(void **state)
 		struct ic *ic = connected();
 
 		answer();
-		fixture_advance_ns(4 * SECOND);
+		stepped_advance_ns(4 * SECOND);
 		fixture_step_real_ns(cases[i].step_ns);
-		fixture_advance_ns(1 * SECOND);
+		stepped_advance_ns(1 * SECOND);
 		assert_int_equal(answer(), cases[i].flags);
-		fixture_advance_ns(5 * SECOND);
+		stepped_advance_ns(5 * SECOND);
 		assert_int_equal(answer(), 2);
 		fixture_free(ic);
 	}
@@ -130,7 +130,7 @@ static void small_steps_add_up(void **state)
 	answer();
 	for (int i = 0; i < 3; i++) {
 		fixture_step_real_ns(40000000);
-		fixture_advance_ns(5 * SECOND);
+		stepped_advance_ns(5 * SECOND);
 		assert_int_equal(answer(), i < 2 ? 2 : 1);
 	}
 	fixture_free(ic);
@@ -143,10 +143,10 @@ static void a_thread_that_was_stopped_while_it_read_the_clocks_reads_them_again(
 	struct told told;
 
 	answer();
-	fixture_advance_ns(5 * SECOND - 1);
+	stepped_advance_ns(5 * SECOND - 1);
 	/* The first tries are torn by seconds; that looks like a step, and is none. */
-	fixture_disturb(6, 3 * SECOND, 0);
-	fixture_advance_ns(1);
+	stepped_disturb(6, 3 * SECOND, 0);
+	stepped_advance_ns(1);
 	packet = take_only(SERVICE);
 	told = told_by(&packet);
 	assert_int_equal(told.flags, 2);
@@ -159,10 +159,10 @@ static void clocks_that_cannot_be_read_as_one_are_no_step(void **state)
 	struct ic *ic = connected();
 
 	answer();
-	fixture_advance_ns(5 * SECOND - 1);
-	fixture_disturb(1000, SECOND, 0);
-	fixture_advance_ns(1);
-	fixture_disturb(0, 0, 0);
+	stepped_advance_ns(5 * SECOND - 1);
+	stepped_disturb(1000, SECOND, 0);
+	stepped_advance_ns(1);
+	stepped_disturb(0, 0, 0);
 	assert_int_equal(answer(), 2);
 	fixture_free(ic);
 }
@@ -172,12 +172,12 @@ static void the_tightest_reading_counts(void **state)
 	struct ic *ic = connected();
 
 	answer();
-	fixture_advance_ns(5 * SECOND - 1);
+	stepped_advance_ns(5 * SECOND - 1);
 	/* The first try is good enough to see the step, the later ones are not. */
 	fixture_step_real_ns(-250000000);
-	fixture_disturb(1000, 30000000, 30000000);
-	fixture_advance_ns(1);
-	fixture_disturb(0, 0, 0);
+	stepped_disturb(1000, 30000000, 30000000);
+	stepped_advance_ns(1);
+	stepped_disturb(0, 0, 0);
 	assert_int_equal(answer(), 1);
 	fixture_free(ic);
 }
@@ -189,15 +189,15 @@ static void a_call_tells_the_time_now(void **state)
 	assert_int_equal(ic_sync_time(ic, true), -ENOTCONN);
 	fixture_connect(SERVICE, 3, 4, 0);
 	answer();
-	fixture_advance_ns(1 * SECOND);
+	stepped_advance_ns(1 * SECOND);
 	assert_int_equal(ic_sync_time(ic, true), 0);
 	assert_int_equal(answer(), 1);
 	assert_int_equal(ic_sync_time(ic, false), 0);
 	assert_int_equal(answer(), 2);
 	/* The next sample comes five seconds after that. */
-	fixture_advance_ns(5 * SECOND - 1);
+	stepped_advance_ns(5 * SECOND - 1);
 	assert_silent(SERVICE);
-	fixture_advance_ns(1);
+	stepped_advance_ns(1);
 	assert_int_equal(answer(), 2);
 	fixture_free(ic);
 }
@@ -209,7 +209,7 @@ static void a_call_waits_for_the_answer_that_is_out(void **state)
 
 	assert_int_equal(ic_sync_time(ic, true), 0);
 	assert_int_equal(ic_sync_time(ic, false), 0);
-	fixture_advance_ns(3600 * SECOND);
+	stepped_advance_ns(3600 * SECOND);
 	assert_silent(SERVICE);
 	fixture_answer(SERVICE, &packet, 0);
 	assert_int_equal(answer(), 1);
@@ -223,7 +223,7 @@ static void closing_forgets_what_was_wanted(void **state)
 
 	assert_int_equal(ic_sync_time(ic, true), 0);
 	fixture_close(SERVICE);
-	assert_int_equal(fixture_timers_armed(), 0);
+	assert_int_equal(stepped_timers_armed(), 0);
 	fixture_connect(SERVICE, 3, 4, 0);
 	assert_int_equal(answer(), 1);
 	assert_silent(SERVICE);

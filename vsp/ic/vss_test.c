@@ -60,7 +60,7 @@ static void a_guest_is_checked_frozen_thawed_and_told_that_it_is_over(void **sta
 		assert_ended(&outcome, 0);
 		assert_int_equal(ic_thaw(ic, NULL, NULL), -EALREADY);
 	}
-	assert_int_equal(fixture_timers_armed(), 0);
+	assert_int_equal(stepped_timers_armed(), 0);
 	fixture_free(ic);
 }
 
@@ -113,12 +113,12 @@ static void what_failed_first_is_told(void **state)
 	assert_int_equal(ic_freeze(ic, note_done, &outcome), 0);
 	answer(CHECK, 0);
 	take_operation(FREEZE);
-	fixture_advance_ns(61 * SECOND);
+	stepped_advance_ns(61 * SECOND);
 	answer(THAW, 0x80070032);
 	assert_ended(&outcome, -ETIMEDOUT);
 	assert_non_null(strstr(outcome.text, "freezing"));
 	/* It is still thawed, by itself. */
-	fixture_advance_ns(10 * SECOND);
+	stepped_advance_ns(10 * SECOND);
 	answer(THAW, 0);
 	answer(COMPLETE, 0);
 	assert_int_equal(ic_thaw(ic, NULL, NULL), -EALREADY);
@@ -135,7 +135,7 @@ static void a_freeze_that_takes_too_long_is_undone(void **state)
 	assert_int_equal(ic_freeze(ic, note_done, &outcome), 0);
 	answer(CHECK, 0);
 	freeze = take_operation(FREEZE);
-	fixture_advance_ns(61 * SECOND);
+	stepped_advance_ns(61 * SECOND);
 	fixture_answer(SERVICE, &freeze, 0); /* late */
 	answer(THAW, 0);
 	answer(COMPLETE, 0);
@@ -151,7 +151,7 @@ static void a_check_without_an_answer_times_out(void **state)
 
 	assert_int_equal(ic_freeze(ic, note_done, &outcome), 0);
 	take_operation(CHECK);
-	fixture_advance_ns(36 * SECOND);
+	stepped_advance_ns(36 * SECOND);
 	assert_ended(&outcome, -ETIMEDOUT);
 	assert_silent(SERVICE);
 	fixture_free(ic);
@@ -162,9 +162,9 @@ static void a_guest_is_thawed_by_itself_after_a_minute(void **state)
 	struct ic *ic = connected();
 
 	freeze(ic);
-	fixture_advance_ns(60 * SECOND - 1);
+	stepped_advance_ns(60 * SECOND - 1);
 	assert_silent(SERVICE);
-	fixture_advance_ns(1);
+	stepped_advance_ns(1);
 	assert_int_equal(ic_thaw(ic, NULL, NULL), -EBUSY);
 	answer(THAW, 0);
 	answer(COMPLETE, 0);
@@ -182,7 +182,7 @@ static void the_minute_begins_anew_on_request(void **state)
 	assert_int_equal(ic_keep_frozen(ic), -EALREADY);
 	freeze(ic);
 	for (int i = 0; i < 5; i++) {
-		fixture_advance_ns(50 * SECOND);
+		stepped_advance_ns(50 * SECOND);
 		assert_silent(SERVICE);
 		assert_int_equal(ic_keep_frozen(ic), 0);
 	}
@@ -206,10 +206,10 @@ static void a_thaw_that_fails_is_tried_again_a_few_times(void **state)
 	assert_int_equal(ic_keep_frozen(ic), -EALREADY);
 	for (int i = 0; i < 3; i++) {
 		assert_silent(SERVICE);
-		fixture_advance_ns(10 * SECOND);
+		stepped_advance_ns(10 * SECOND);
 		answer(THAW, 0x80004005);
 	}
-	fixture_advance_ns(1000 * SECOND);
+	stepped_advance_ns(1000 * SECOND);
 	assert_silent(SERVICE);
 	assert_int_equal(outcome.count, 0);
 	assert_int_equal(ic_thaw(ic, NULL, NULL), -EALREADY);
@@ -226,7 +226,7 @@ static void a_thaw_that_failed_may_be_asked_for_again(void **state)
 	freeze(ic);
 	assert_int_equal(ic_thaw(ic, note_done, &outcome), 0);
 	late = take_operation(THAW);
-	fixture_advance_ns(36 * SECOND);
+	stepped_advance_ns(36 * SECOND);
 	assert_ended(&outcome, -ETIMEDOUT);
 	assert_int_equal(ic_thaw(ic, note_done, &outcome), 0);
 	fixture_answer(SERVICE, &late, 0);
@@ -291,7 +291,7 @@ static void a_guest_that_goes_away_ends_what_is_going_on(void **state)
 		else if (steps < 2)
 			assert_ended(&outcome, -ENOTCONN);
 		assert_int_equal(outcome.count, 0);
-		assert_int_equal(fixture_timers_armed(), 0);
+		assert_int_equal(stepped_timers_armed(), 0);
 		fixture_connect(SERVICE, 3, 5, 0);
 		assert_int_equal(ic_thaw(ic, NULL, NULL), -EALREADY);
 		freeze(ic);

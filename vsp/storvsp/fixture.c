@@ -7,107 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- loops: one queue of work for all of them, in order of posting --- */
+/* --- loops --- */
 
 struct loop {
 	int unused;
 };
 
-struct loop_timer {
-	void (*expired)(void *ctx);
-	void *ctx;
-	bool armed;
-	uint64_t deadline_ns;
-	struct loop_timer *next;
-};
-
 static struct loop main_loop, io_loop;
 struct loop *const fixture_main_loop = &main_loop;
-static struct loop_work *posted, **posted_end = &posted;
-static struct loop_timer *timers;
-static uint64_t clock_ns = 1000000000u;
-
-uint64_t monotonic_ns(void)
-{
-	return clock_ns;
-}
-
-void loop_post(struct loop *loop, struct loop_work *work)
-{
-	if (atomic_exchange(&work->queued, true))
-		return;
-	work->next = NULL;
-	*posted_end = work;
-	posted_end = &work->next;
-}
-
-void loop_work_cancel(struct loop *loop, struct loop_work *work)
-{
-	struct loop_work **at = &posted;
-
-	if (!atomic_exchange(&work->queued, false))
-		return;
-	while (*at != work)
-		at = &(*at)->next;
-	*at = work->next;
-	if (!work->next)
-		posted_end = at;
-}
 
 void fixture_run_posted(void)
 {
-	while (posted) {
-		struct loop_work *work = posted;
-
-		posted = work->next;
-		if (!posted)
-			posted_end = &posted;
-		atomic_store(&work->queued, false);
-		work->run(work);
-	}
-}
-
-int loop_timer_new(struct loop *loop, void (*expired)(void *ctx), void *ctx,
-		   struct loop_timer **ret_timer)
-{
-	struct loop_timer *timer = calloc(1, sizeof(*timer));
-
-	*timer = (struct loop_timer){.expired = expired, .ctx = ctx, .next = timers};
-	timers = timer;
-	*ret_timer = timer;
-	return 0;
-}
-
-void loop_timer_arm_ns(struct loop_timer *timer, uint64_t deadline_ns)
-{
-	timer->armed = true;
-	timer->deadline_ns = deadline_ns;
-}
-
-void loop_timer_cancel(struct loop_timer *timer)
-{
-	timer->armed = false;
-}
-
-void loop_timer_free(struct loop_timer *timer)
-{
-	struct loop_timer **at = &timers;
-
-	while (*at != timer)
-		at = &(*at)->next;
-	*at = timer->next;
-	free(timer);
-}
-
-void fixture_advance_ns(uint64_t ns)
-{
-	clock_ns += ns;
-	for (struct loop_timer *timer = timers; timer; timer = timer->next) {
-		if (!timer->armed || timer->deadline_ns > clock_ns)
-			continue;
-		timer->armed = false;
-		timer->expired(timer->ctx);
-	}
+	while (stepped_run_posted())
+		;
 }
 
 /* --- threads: the test's own --- */
@@ -496,8 +408,7 @@ struct fixture_packet fixture_packet(uint64_t transaction_id, const struct storv
 
 void fixture_reset(void)
 {
-	posted = NULL;
-	posted_end = &posted;
+	stepped_reset();
 	submitted = NULL;
 	submitted_end = &submitted;
 	fixture_submitted = (struct fixture_submitted){0};

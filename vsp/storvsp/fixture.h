@@ -1,12 +1,13 @@
 /*
  * fixture.h - what storvsp stands on, for its tests: loops, threads, disks and a bus of our own
  *
- * Everything runs on the test's thread. Posted work and disk requests wait until they are told to
- * run, the clock stands still until it is moved: a test decides every order.
+ * Everything runs on the test's thread. The loops are those of base/stepped_loop.h, and disk
+ * requests too wait until they are told to run: a test decides every order.
  */
 #ifndef VSP_STORVSP_FIXTURE_H
 #define VSP_STORVSP_FIXTURE_H
 
+#include "stepped_loop.h"
 #include "storvsp_internal.h"
 #include "vmbus_protocol.h"
 
@@ -14,7 +15,6 @@
 
 /* Run what is posted, and what that posts, until nothing is. */
 void fixture_run_posted(void);
-void fixture_advance_ns(uint64_t ns); /* timers that expire run */
 extern struct loop *const fixture_main_loop;
 
 /* --- disks --- */

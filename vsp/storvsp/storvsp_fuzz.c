@@ -183,7 +183,7 @@ static void step_posted(struct world *world)
 
 static void step_time(struct world *world)
 {
-	fixture_advance_ns(1000000000);
+	stepped_advance_ns(1000000000);
 }
 
 static void step_retry(struct world *world)

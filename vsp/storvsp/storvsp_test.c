@@ -318,9 +318,9 @@ static void a_write_without_room_waits_and_is_done_again(void **state)
 	assert_string_equal(fixture->full_path, "/images/test.vhd");
 	storvsp_expect_reply(fixture, 9, &reply); /* reads go on */
 
-	fixture_advance_ns(SECOND_NS - 1);
+	stepped_advance_ns(SECOND_NS - 1);
 	assert_int_equal(fixture_run_disk(9), 0);
-	fixture_advance_ns(1);
+	stepped_advance_ns(1);
 	assert_int_equal(fixture_run_disk(9), 2);
 	fixture_run_posted();
 	storvsp_expect_reply(fixture, 8, &reply);
@@ -335,7 +335,7 @@ static void a_write_without_room_waits_and_is_done_again(void **state)
 	storvsp_expect_reply(fixture, 7, &reply);
 	assert_int_equal(fixture->full_calls, 2);
 	assert_false(fixture->full);
-	fixture_advance_ns(10 * SECOND_NS); /* nobody waits any more */
+	stepped_advance_ns(10 * SECOND_NS); /* nobody waits any more */
 	assert_int_equal(fixture_run_disk(9), 0);
 }
 
@@ -354,7 +354,7 @@ static void waiting_writes_of_a_channel_that_closes_are_dropped(void **state)
 	assert_int_equal(storvsp_primary(fixture)->closed, 1);
 	fixture_run_posted();
 	assert_false(fixture->full);
-	fixture_advance_ns(10 * SECOND_NS);
+	stepped_advance_ns(10 * SECOND_NS);
 	assert_int_equal(fixture_run_disk(9), 0);
 }
 
