@@ -567,3 +567,10 @@ struct guest_rings open_channel(struct fixture *f, struct provider *provider, ui
 	assert_int_equal(open_status(f, provider->relid), 0);
 	return rings;
 }
+
+void offer_and_open(struct fixture *f, struct provider *provider, uint32_t pages)
+{
+	provider_offer(f, provider, 1, NULL);
+	connect_guest(f);
+	open_channel(f, provider, pages);
+}

@@ -139,6 +139,8 @@ void provider_rescind(struct provider *provider);
 #define RING_GPADL 0xe1e10
 #define RING_PFN   0x100
 struct guest_rings open_channel(struct fixture *f, struct provider *provider, uint32_t pages);
+/* Offer @provider as the first, connect the guest and open the channel. */
+void offer_and_open(struct fixture *f, struct provider *provider, uint32_t pages);
 
 /* --- fuzz targets --- */
 

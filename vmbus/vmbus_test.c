@@ -304,9 +304,7 @@ static void a_guest_that_takes_no_messages_is_disconnected(void **state)
 	struct provider provider = {};
 	struct vmbus_status status;
 
-	provider_offer(f, &provider, 1, NULL);
-	connect_guest(f);
-	open_channel(f, &provider, 8);
+	offer_and_open(f, &provider, 8);
 	f->hv.slot_taken = true;
 	for (unsigned int i = 0; i <= VMBUS_OUT_MESSAGES; i++) {
 		assert_int_equal(post_status(f, 4, &teardown, sizeof(teardown)), 0);
@@ -641,9 +639,7 @@ static void a_channel_is_opened_once_and_again_after_its_close(void **state)
 	struct fixture *f = fixture_new();
 	struct provider provider = {};
 
-	provider_offer(f, &provider, 1, NULL);
-	connect_guest(f);
-	open_channel(f, &provider, 8);
+	offer_and_open(f, &provider, 8);
 	post_open(f, 1, RING_GPADL, 4, 0);
 	assert_int_not_equal(open_status(f, 1), 0);
 	assert_int_equal(provider.opens, 1);
@@ -689,9 +685,7 @@ static void an_open_while_the_channel_closes_waits_for_it(void **state)
 	struct fixture *f = fixture_new();
 	struct provider provider = {.hold_close = true};
 
-	provider_offer(f, &provider, 1, NULL);
-	connect_guest(f);
-	open_channel(f, &provider, 8);
+	offer_and_open(f, &provider, 8);
 	post_relid(f, VMBUS_CLOSE_CHANNEL, 1);
 	post_open(f, 1, RING_GPADL, 4, 2);
 	expect_none(f);
@@ -715,9 +709,7 @@ static void a_gpadl_is_torn_down_when_its_channel_is_closed(void **state)
 	struct fixture *f = fixture_new();
 	struct provider provider = {.hold_close = true};
 
-	provider_offer(f, &provider, 1, NULL);
-	connect_guest(f);
-	open_channel(f, &provider, 8);
+	offer_and_open(f, &provider, 8);
 	create_gpadl(f, 1, 5, 100, 3);
 	create_gpadl(f, 1, 6, 100, 3);
 	/* What is not the ring goes at once while the channel is open. */
@@ -742,9 +734,7 @@ static void tearing_the_rings_down_closes_the_channel(void **state)
 	struct fixture *f = fixture_new();
 	struct provider provider = {.hold_close = true};
 
-	provider_offer(f, &provider, 1, NULL);
-	connect_guest(f);
-	open_channel(f, &provider, 8);
+	offer_and_open(f, &provider, 8);
 	post_teardown(f, 1, RING_GPADL);
 	assert_int_equal(provider.closes, 1);
 	expect_none(f);
@@ -901,9 +891,7 @@ static void a_rescind_follows_the_close_and_what_comes_late_is_tolerated(void **
 	struct fixture *f = fixture_new();
 	struct provider provider = {.hold_close = true};
 
-	provider_offer(f, &provider, 1, NULL);
-	connect_guest(f);
-	open_channel(f, &provider, 8);
+	offer_and_open(f, &provider, 8);
 	provider_rescind(&provider);
 	turn(f);
 	assert_int_equal(provider.closes, 1);
@@ -938,9 +926,7 @@ static void a_rescind_answers_the_teardowns_first(void **state)
 	struct fixture *f = fixture_new();
 	struct provider provider = {.hold_close = true};
 
-	provider_offer(f, &provider, 1, NULL);
-	connect_guest(f);
-	open_channel(f, &provider, 8);
+	offer_and_open(f, &provider, 8);
 	post_relid(f, VMBUS_CLOSE_CHANNEL, 1);
 	post_teardown(f, 1, RING_GPADL);
 	provider_rescind(&provider);
@@ -1029,9 +1015,7 @@ static void a_crash_kernel_is_answered_on_its_vp_without_leftovers(void **state)
 	struct provider provider = {.hold_close = true};
 	const struct kept_message *message;
 
-	provider_offer(f, &provider, 1, NULL);
-	connect_guest(f);
-	open_channel(f, &provider, 8);
+	offer_and_open(f, &provider, 8);
 	f->hv.slot_taken = true;
 	post_teardown(f, 1, 99); /* whose answer nobody will read */
 	post_contact(f, VMBUS_VERSION_5_2, 3);
@@ -1055,9 +1039,7 @@ static void a_reset_closes_everything_silently_and_offers_stay(void **state)
 	struct fixture *f = fixture_new();
 	struct provider provider = {.hold_close = true};
 
-	provider_offer(f, &provider, 1, NULL);
-	connect_guest(f);
-	open_channel(f, &provider, 8);
+	offer_and_open(f, &provider, 8);
 	fixture_reset(f);
 	assert_int_equal(provider.closes, 1);
 	assert_false(f->reset_done);
@@ -1147,9 +1129,7 @@ static void signals_wait_for_a_vp_that_takes_none(void **state)
 	struct fixture *f = fixture_new();
 	struct provider provider = {};
 
-	provider_offer(f, &provider, 1, NULL);
-	connect_guest(f);
-	open_channel(f, &provider, 8);
+	offer_and_open(f, &provider, 8);
 	f->hv.flags_refused = true;
 	channel_signal(provider.channel);
 	channel_signal(provider.channel);
@@ -1249,9 +1229,7 @@ static void subchannels_end_silently_with_the_connection(void **state)
 	struct vmbus_channel *subchannel;
 	struct vmbus_status status;
 
-	provider_offer(f, &provider, 1, NULL);
-	connect_guest(f);
-	open_channel(f, &provider, 8);
+	offer_and_open(f, &provider, 8);
 	expect_subchannels(f, 2);
 	create_gpadl(f, 3, 9, 0x200, 8);
 	guest_rings_init(f, 0x200, 8);
@@ -1277,9 +1255,7 @@ static void a_rescinded_primary_takes_its_subchannels_along(void **state)
 	struct fixture *f = fixture_new();
 	struct provider provider = {.subchannels = 2};
 
-	provider_offer(f, &provider, 1, NULL);
-	connect_guest(f);
-	open_channel(f, &provider, 8);
+	offer_and_open(f, &provider, 8);
 	expect_subchannels(f, 2);
 	provider_rescind(&provider);
 	turn(f);
@@ -1344,9 +1320,7 @@ static void doorbells_follow_the_open_channels(void **state)
 	struct fixture *f = fixture_new();
 	struct provider provider = {};
 
-	provider_offer(f, &provider, 1, NULL);
-	connect_guest(f);
-	open_channel(f, &provider, 8);
+	offer_and_open(f, &provider, 8);
 	vmbus_set_doorbell_events(f->bus, &events);
 	assert_int_equal(bells.open, 2);
 	post_relid(f, VMBUS_CLOSE_CHANNEL, 1);
