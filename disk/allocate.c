@@ -1,14 +1,10 @@
 /*
  * allocate.c - a new block at the end of the file
  *
- * The file grows by one block at a time: one fallocate() for the block, its bitmap and the footer
- * behind them, which also sees to it that they read as zeros and that a full file system is noticed
- * while nothing was changed yet. Then the block has its place in memory's table, and requests go
- * on; the next commit (commit.c) writes its bitmap, the footer and its table entry.
- *
- * Layout: the data begin on a page of the file, the bitmap right before them, the footer right
- * behind them. A footer's place is never used again: a write of it in flight can meet no write of a
- * bitmap, and the old one stays valid until the file has grown. Blocks stand 2 MiB + 4 KiB apart.
+ * The file grows by one block at a time: one fallocate() for the block and what belongs to it,
+ * which also sees to it that they read as zeros and that a full file system is noticed while
+ * nothing was changed yet. Then the block has its place in memory's table, and requests go on; the
+ * next commit (commit.c) makes it known on disk. What is where is the format's business.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,28 +13,25 @@
 #include "disk_internal.h"
 #include "log.h"
 
+static const struct blocks_driver *format_of(const struct disk *disk)
+{
+	return disk->top->driver->blocks;
+}
+
 static void adopt(struct disk *disk, struct allocation *allocation)
 {
-	struct vhd *vhd = disk->top->vhd;
-
-	table_set(vhd, allocation->block, allocation->sector);
-	if (!allocation->bitmap)
-		table_set_full(vhd, allocation->block);
-	else
-		bitmap_mark_dirty(disk, allocation->bitmap);
+	format_of(disk)->adopt(disk, allocation);
+	disk->top->blocks->end = allocation->end;
 	allocation->next = disk->pending;
 	disk->pending = allocation;
-	vhd->end = disk->grow.new_end;
-	vhd->tail_dirty = true;
 }
 
 static void give_up(struct disk *disk, struct allocation *allocation, int error)
 {
-	/* It may have grown in part. The footer was not touched. */
-	if (ftruncate(disk->top->fd, disk->top->vhd->end + VHD_FOOTER_BYTES) < 0)
+	/* It may have grown in part. What ends there was not touched. */
+	if (ftruncate(disk->top->fd, format_of(disk)->file_bytes(disk->top)) < 0)
 		log_warning("%s: cannot cut it back to its old length", disk->top->path);
-	if (allocation->bitmap)
-		bitmap_drop(disk, allocation->bitmap);
+	format_of(disk)->abandon(disk, allocation);
 	free(allocation);
 	disk->grow.initiator->error = disk_request_error(error);
 }
@@ -46,7 +39,7 @@ static void give_up(struct disk *disk, struct allocation *allocation, int error)
 /* A file system without fallocate(): its files can still be extended, with a hole. */
 static int extend(struct disk *disk)
 {
-	return ftruncate(disk->top->fd, disk->grow.new_end + VHD_FOOTER_BYTES) < 0 ? -errno : 0;
+	return ftruncate(disk->top->fd, disk->grow.allocation->file_bytes) < 0 ? -errno : 0;
 }
 
 static void grown(struct disk_io *io, int result)
@@ -77,32 +70,10 @@ static void grown(struct disk_io *io, int result)
 	task_list_wake(&waiters);
 }
 
-/* The bitmap of a block with a parent says which sectors are here; else it is all ones. */
-static struct allocation *allocation_new(struct disk *disk, uint32_t block, uint64_t sector)
-{
-	struct allocation *allocation = calloc(1, sizeof(*allocation));
-
-	if (!allocation || table_reserve(disk->top->vhd, block) < 0) {
-		free(allocation);
-		return NULL;
-	}
-	allocation->block = block;
-	allocation->sector = sector;
-	if (!disk->top->parent)
-		return allocation;
-	allocation->bitmap = bitmap_new(disk, disk->top, block, sector);
-	if (!allocation->bitmap) {
-		free(allocation);
-		return NULL;
-	}
-	allocation->bitmap->unborn = true;
-	return allocation;
-}
-
 static void start(struct disk *disk, struct disk_io *io, struct task *task)
 {
 	struct grow *grow = &disk->grow;
-	uint64_t end = disk->top->vhd->end;
+	uint64_t end = disk->top->blocks->end;
 
 	grow->running = true;
 	grow->initiator = task;
@@ -110,40 +81,51 @@ static void start(struct disk *disk, struct disk_io *io, struct task *task)
 	io->fd = disk->top->fd;
 	io->mode = 0;
 	io->offset = end;
-	io->bytes = grow->new_end + VHD_FOOTER_BYTES - end;
+	io->bytes = grow->allocation->file_bytes - end;
 	io->owner = disk;
 	io->done = grown;
 	queue_submit_io(io);
 }
 
+static int place(struct disk *disk, uint32_t block, struct task *task,
+		 struct allocation **ret_allocation)
+{
+	struct allocation *allocation = calloc(1, sizeof(*allocation));
+	int r = allocation ? table_reserve(disk->top->blocks, block) : -ENOMEM;
+
+	if (!r) {
+		allocation->block = block;
+		r = format_of(disk)->place(disk, allocation, task);
+	}
+	if (r) {
+		free(allocation);
+		return r;
+	}
+	*ret_allocation = allocation;
+	return 0;
+}
+
 int allocate_block(struct disk *disk, uint32_t block, struct task *task)
 {
-	const struct vhd *vhd = disk->top->vhd;
-	uint64_t data = ALIGN_UP(vhd->end + VHD_FOOTER_BYTES + vhd->bitmap_bytes, PAGE_BYTES);
-	uint64_t sector = (data - vhd->bitmap_bytes) / VHD_SECTOR;
 	struct disk_io *io;
+	int r;
 
 	if (disk->grow.running) {
 		task_list_add(&disk->grow.waiters, task);
 		return WAIT;
 	}
-	if (sector >= VHD_UNALLOCATED)
-		return -ENOSPC;
-	if (disk->top->parent && bitmap_too_many_dirty(disk)) {
+	if (!disk->top->begun || (disk->top->differencing && bitmap_too_many_dirty(disk))) {
 		commit_join(disk, task, false);
 		return WAIT;
 	}
-	io = queue_take_io(task->queue);
-	if (!io) {
+	if (!task->queue->free_ios) {
 		queue_wait_io(task->queue, task);
 		return WAIT;
 	}
-	disk->grow.allocation = allocation_new(disk, block, sector);
-	if (!disk->grow.allocation) {
-		queue_give_io(io);
-		return -ENOMEM;
-	}
-	disk->grow.new_end = data + vhd->block_bytes;
+	r = place(disk, block, task, &disk->grow.allocation);
+	if (r)
+		return r;
+	io = queue_take_io(task->queue);
 	start(disk, io, task);
 	return WAIT;
 }

@@ -1,8 +1,8 @@
 /*
  * bitmaps.c - a bounded cache of sector bitmaps
  *
- * Only blocks whose bitmap is not all ones are here: a block that is found full is marked so in
- * the table and never looked up again. Bits are set when the data they stand for were written, so a
+ * Only blocks whose bits are not all ones need one: a block that is found full is marked so in the
+ * table and not looked up again. Bits are set when the data they stand for were written, so a
  * copy of the bitmap taken at any moment names only sectors whose data the next sync makes durable.
  *
  * An entry stays while it is being read, has bits to be committed, or is pinned by a write; the
@@ -18,9 +18,9 @@
 #define CACHE_BYTES (4 * MIB)
 #define DIRTY_BYTES (2 * MIB)
 
-static struct bitmap **bucket_of(struct disk *disk, const struct image *image, uint32_t block)
+static struct bitmap **bucket_of(struct disk *disk, const struct image *image, uint32_t unit)
 {
-	uintptr_t hash = ((uintptr_t)image >> 5) * 31 + block;
+	uintptr_t hash = ((uintptr_t)image >> 5) * 31 + unit;
 
 	return &disk->bitmaps.buckets[hash % BITMAP_BUCKETS];
 }
@@ -39,24 +39,24 @@ static void list_add(struct bitmap_cache *cache, struct bitmap *bitmap)
 	cache->newest = bitmap;
 }
 
-static struct bitmap *look_up(struct disk *disk, const struct image *image, uint32_t block)
+static struct bitmap *look_up(struct disk *disk, const struct image *image, uint32_t unit)
 {
-	struct bitmap *bitmap = *bucket_of(disk, image, block);
+	struct bitmap *bitmap = *bucket_of(disk, image, unit);
 
-	while (bitmap && (bitmap->image != image || bitmap->block != block))
+	while (bitmap && (bitmap->image != image || bitmap->unit != unit))
 		bitmap = bitmap->hash_next;
 	return bitmap;
 }
 
 void bitmap_drop(struct disk *disk, struct bitmap *bitmap)
 {
-	struct bitmap **link = bucket_of(disk, bitmap->image, bitmap->block);
+	struct bitmap **link = bucket_of(disk, bitmap->image, bitmap->unit);
 
 	while (*link != bitmap)
 		link = &(*link)->hash_next;
 	*link = bitmap->hash_next;
 	list_remove(&disk->bitmaps, bitmap);
-	disk->bitmaps.bytes -= bitmap->image->vhd->bitmap_bytes;
+	disk->bitmaps.bytes -= bitmap->image->blocks->bitmap_bytes;
 	free(bitmap);
 }
 
@@ -77,18 +77,18 @@ static void make_room(struct disk *disk, size_t bytes)
 	}
 }
 
-struct bitmap *bitmap_new(struct disk *disk, struct image *image, uint32_t block, uint32_t sector)
+struct bitmap *bitmap_new(struct disk *disk, struct image *image, uint32_t unit, uint64_t offset)
 {
-	struct bitmap **bucket = bucket_of(disk, image, block), *bitmap;
-	size_t bytes = image->vhd->bitmap_bytes;
+	struct bitmap **bucket = bucket_of(disk, image, unit), *bitmap;
+	size_t bytes = image->blocks->bitmap_bytes;
 
 	make_room(disk, bytes);
 	bitmap = calloc(1, sizeof(*bitmap) + bytes);
 	if (!bitmap)
 		return NULL;
 	bitmap->image = image;
-	bitmap->block = block;
-	bitmap->sector = sector;
+	bitmap->unit = unit;
+	bitmap->offset = offset;
 	bitmap->hash_next = *bucket;
 	*bucket = bitmap;
 	list_add(&disk->bitmaps, bitmap);
@@ -96,14 +96,35 @@ struct bitmap *bitmap_new(struct disk *disk, struct image *image, uint32_t block
 	return bitmap;
 }
 
-static void mark_full(struct bitmap *bitmap)
+/*
+ * A block whose bits are all set is full. Where a block has several units nobody looks: it would
+ * take all of them.
+ */
+static void mark_full_blocks(struct bitmap *bitmap, uint32_t sector, uint32_t count)
 {
-	struct vhd *vhd = bitmap->image->vhd;
-	uint32_t sectors = vhd->block_bytes / VHD_SECTOR;
-	bool set;
+	struct blocks *blocks = bitmap->image->blocks;
+	uint32_t bits = blocks->block_bytes >> blocks->sector_shift;
+	uint64_t first = (uint64_t)bitmap->unit << blocks->unit_shift;
 
-	if (bitmap_run(bitmap, 0, sectors, &set) == sectors && set)
-		table_set_full(vhd, bitmap->block);
+	if (bits > BIT(blocks->unit_shift))
+		return;
+	for (uint32_t at = ALIGN_DOWN(sector, bits); at < sector + count; at += bits) {
+		uint32_t block = (first + at) / bits;
+		bool set;
+
+		if (block < blocks->block_count && table_get(blocks, block) < BLOCK_PLACES &&
+		    bitmap_run(bitmap, at, bits, &set) == bits && set)
+			table_set_full(blocks, block);
+	}
+}
+
+static void was_read(struct bitmap *bitmap)
+{
+	struct image *image = bitmap->image;
+
+	if (image->driver->blocks->bitmap_read)
+		image->driver->blocks->bitmap_read(image, bitmap);
+	mark_full_blocks(bitmap, 0, BIT(image->blocks->unit_shift));
 }
 
 static void loaded(struct disk_io *io, int result)
@@ -120,8 +141,8 @@ static void loaded(struct disk_io *io, int result)
 	waiters = bitmap->waiters;
 	bitmap->waiters.first = NULL;
 	bitmap->loading = false;
-	if (result == (int)bitmap->image->vhd->bitmap_bytes) {
-		mark_full(bitmap);
+	if (result == (int)bitmap->image->blocks->bitmap_bytes) {
+		was_read(bitmap);
 	} else {
 		for (struct task *task = waiters.first; task; task = task->next)
 			task->error = -EIO;
@@ -132,7 +153,7 @@ static void loaded(struct disk_io *io, int result)
 	task_list_wake(&waiters);
 }
 
-static int load(struct disk *disk, struct image *image, uint32_t block, struct task *task)
+static int load(struct disk *disk, struct image *image, uint32_t unit, struct task *task)
 {
 	struct disk_io *io = queue_take_io(task->queue);
 	struct bitmap *bitmap;
@@ -141,18 +162,18 @@ static int load(struct disk *disk, struct image *image, uint32_t block, struct t
 		queue_wait_io(task->queue, task);
 		return WAIT;
 	}
-	bitmap = bitmap_new(disk, image, block, table_get(image->vhd, block));
+	bitmap = bitmap_new(disk, image, unit, image->driver->blocks->bitmap_offset(image, unit));
 	if (!bitmap) {
 		queue_give_io(io);
 		return -ENOMEM;
 	}
 	bitmap->loading = true;
 	task_list_add(&bitmap->waiters, task);
-	io->own_iov[0] = (struct iovec){bitmap->bits, image->vhd->bitmap_bytes};
+	io->own_iov[0] = (struct iovec){bitmap->bits, image->blocks->bitmap_bytes};
 	io->kind = IO_READ;
 	io->fd = image->fd;
 	io->mode = 0;
-	io->offset = (uint64_t)bitmap->sector * VHD_SECTOR;
+	io->offset = bitmap->offset;
 	io->iov = io->own_iov;
 	io->iov_count = 1;
 	io->owner = disk;
@@ -162,13 +183,13 @@ static int load(struct disk *disk, struct image *image, uint32_t block, struct t
 	return WAIT;
 }
 
-int bitmap_get(struct disk *disk, struct image *image, uint32_t block, struct task *task,
+int bitmap_get(struct disk *disk, struct image *image, uint32_t unit, struct task *task,
 	       struct bitmap **ret_bitmap)
 {
-	struct bitmap *bitmap = look_up(disk, image, block);
+	struct bitmap *bitmap = look_up(disk, image, unit);
 
 	if (!bitmap)
-		return load(disk, image, block, task);
+		return load(disk, image, unit, task);
 	if (bitmap->loading) {
 		task_list_add(&bitmap->waiters, task);
 		return WAIT;
@@ -179,22 +200,21 @@ int bitmap_get(struct disk *disk, struct image *image, uint32_t block, struct ta
 	return 0;
 }
 
-/* Sector 0 is the most significant bit of byte 0. */
-static bool test_bit(const struct bitmap *bitmap, uint32_t sector)
+static uint8_t bit_of(const struct bitmap *bitmap, uint32_t sector)
 {
-	return bitmap->bits[sector / 8] & 0x80 >> sector % 8;
+	return 1u << (sector % 8 ^ bitmap->image->blocks->first_bit);
 }
 
 uint32_t bitmap_run(const struct bitmap *bitmap, uint32_t sector, uint32_t max, bool *ret_set)
 {
-	bool set = test_bit(bitmap, sector);
 	uint32_t at = sector + 1, end = sector + max;
+	bool set = bitmap->bits[sector / 8] & bit_of(bitmap, sector);
 	uint8_t whole = set ? 0xff : 0;
 
 	while (at < end) {
 		if (at % 8 == 0 && at + 8 <= end && bitmap->bits[at / 8] == whole)
 			at += 8;
-		else if (test_bit(bitmap, at) == set)
+		else if (!(bitmap->bits[at / 8] & bit_of(bitmap, at)) == !set)
 			at++;
 		else
 			break;
@@ -210,23 +230,37 @@ void bitmap_mark_dirty(struct disk *disk, struct bitmap *bitmap)
 	bitmap->dirty = true;
 	bitmap->dirty_next = disk->bitmaps.dirty;
 	disk->bitmaps.dirty = bitmap;
-	disk->bitmaps.dirty_bytes += bitmap->image->vhd->bitmap_bytes;
+	disk->bitmaps.dirty_bytes += bitmap->image->blocks->bitmap_bytes;
 }
 
-void bitmap_set(struct disk *disk, struct bitmap *bitmap, uint32_t sector, uint32_t count)
+/* Some bits are to be @value: has any changed? */
+static bool put_bits(struct bitmap *bitmap, uint32_t sector, uint32_t count, bool value)
 {
 	bool changed = false;
 
 	for (uint32_t at = sector; at < sector + count; at++) {
-		if (!test_bit(bitmap, at)) {
-			bitmap->bits[at / 8] |= 0x80 >> at % 8;
+		uint8_t *byte = &bitmap->bits[at / 8], bit = bit_of(bitmap, at);
+
+		if (!(*byte & bit) == value) {
+			*byte ^= bit;
 			changed = true;
 		}
 	}
-	if (!changed)
+	return changed;
+}
+
+void bitmap_set(struct disk *disk, struct bitmap *bitmap, uint32_t sector, uint32_t count)
+{
+	if (!put_bits(bitmap, sector, count, true))
 		return;
 	bitmap_mark_dirty(disk, bitmap);
-	mark_full(bitmap);
+	mark_full_blocks(bitmap, sector, count);
+}
+
+void bitmap_clear(struct disk *disk, struct bitmap *bitmap, uint32_t sector, uint32_t count)
+{
+	if (put_bits(bitmap, sector, count, false))
+		bitmap_mark_dirty(disk, bitmap);
 }
 
 bool bitmap_too_many_dirty(const struct disk *disk)

@@ -21,7 +21,19 @@
 struct disk;
 struct disk_queue;
 
-enum disk_format { DISK_AUTO, DISK_RAW, DISK_VHD_FIXED, DISK_VHD_DYNAMIC, DISK_VHD_DIFFERENCING };
+enum disk_format {
+	DISK_AUTO,
+	DISK_RAW,
+	DISK_VHD_FIXED,
+	DISK_VHD_DYNAMIC,
+	DISK_VHD_DIFFERENCING,
+	DISK_VHDX_FIXED,
+	DISK_VHDX_DYNAMIC,
+	DISK_VHDX_DIFFERENCING,
+	DISK_VMDK, /* this and the next: read only */
+	DISK_QCOW2,
+	DISK_FORMATS
+};
 const char *disk_format_name(enum disk_format format); /* "raw", "vhd-dynamic", ... */
 
 /* A sentence for the user: what, why, what to do. */
@@ -32,11 +44,12 @@ struct disk_error {
 struct disk_options {
 	bool read_only;
 	/*
-	 * DISK_AUTO takes the format from the contents: a VHD footer, else raw if @allow_raw. A file with a
-	 * damaged VHD footer is never taken for raw.
+	 * DISK_AUTO takes the format from the contents; raw is what no format knows, if @allow_raw. A
+	 * file that bears a format's mark, but is damaged, is never taken for raw.
 	 */
 	enum disk_format format;
 	bool allow_raw;
+	bool no_parents; /* only this image: what it leaves to its parent is absent, read as zeros */
 	unsigned int max_chain; /* 0: 64 */
 };
 
@@ -59,18 +72,36 @@ struct disk_info {
 	uint32_t block_bytes;	      /* 0: no blocks */
 	uint16_t cylinders;	      /* geometry of the footer; 0 for raw */
 	uint8_t heads, sectors;
-	struct guid id;		      /* unique id of the image; derived from device and inode for raw */
+	struct guid id;		      /* of the image; VHDX: of the disk; raw: from device and inode */
+	struct guid link;	      /* what a child of it records: VHDX DataWriteGuid; else id */
 	bool read_only, can_discard;
 	unsigned int chain_length;    /* 1: no parent */
 	const char *path;	      /* as opened; lives as long as the disk */
+	char subformat[32];	      /* "monolithicSparse"; empty where the format says all */
+	char creator[64];	      /* what wrote it, as it says itself, in UTF-8; may be empty */
 };
 void disk_get_info(const struct disk *disk, struct disk_info *ret_info);
+
+/* One image of the chain; the strings live as long as the disk. */
+struct disk_image {
+	enum disk_format format;
+	uint64_t bytes, file_bytes;
+	uint32_t block_bytes;
+	struct guid id, link;
+	const char *path;	 /* as found */
+	const char *parent_name; /* as the image has it, with slashes; NULL: it needs no parent */
+	bool needs_repair; /* was not closed properly: opening for writing mends it, reading minds it */
+};
+/* @depth: 0 is the image that was opened. -ERANGE: the chain is not so long. */
+int disk_get_image(const struct disk *disk, unsigned int depth, struct disk_image *ret_image);
 
 /* Create images. Exclusive: -EEXIST if @path exists. The file is complete and synced at the return. */
 struct disk_create_options {
 	enum disk_format format;
-	uint64_t bytes;		/* a multiple of 512; ignored for differencing */
-	uint32_t block_bytes;	/* 0: 2 MiB */
+	uint64_t bytes;		/* a multiple of the sector; differencing: ignored, the parent's */
+	uint32_t block_bytes;	/* 0: VHD 2 MiB; VHDX 32 MiB, differencing 2 MiB */
+	uint32_t logical_sector;  /* VHDX: 512 or 4096; 0: 512; differencing: ignored, the parent's */
+	uint32_t physical_sector; /* VHDX: likewise; 0: 4096 */
 	const char *parent;	/* differencing only */
 	bool preallocate;	/* fixed: allocate the blocks on the host */
 };
@@ -125,5 +156,25 @@ int disk_flush(struct disk *disk);
  * For tools that skip holes: what it skips is not allocated anywhere in the chain.
  */
 uint64_t disk_next_data(struct disk *disk, uint64_t offset);
+
+/* A range of the disk that is all of one kind, and where it comes from. */
+enum disk_extent_kind {
+	DISK_EXTENT_DATA,  /* bytes of a file */
+	DISK_EXTENT_ZERO,  /* an image of the chain says zeros, or its file has a hole there */
+	DISK_EXTENT_ABSENT /* no image of the chain says anything: read as zeros */
+};
+struct disk_extent {
+	uint64_t offset, bytes;
+	enum disk_extent_kind kind;
+	unsigned int depth; /* DATA, ZERO: of the image that has it; 0: the top */
+	const char *path;   /* DATA: the file */
+	uint64_t file_offset; /* likewise; UINT64_MAX: packed, no plain bytes in the file */
+};
+/*
+ * disk_next_extent() - the extent that begins at @offset
+ * The next one may be of the same kind: extents are not joined without end. Any thread.
+ * Returns: 0; -ERANGE: @offset is the disk's end or beyond; -EIO.
+ */
+int disk_next_extent(struct disk *disk, uint64_t offset, struct disk_extent *ret_extent);
 
 #endif

@@ -7,47 +7,42 @@
 #ifndef DISK_DISK_INTERNAL_H
 #define DISK_DISK_INTERNAL_H
 
+#include "blocks.h"
 #include "disk.h"
+#include "driver.h"
 #include "io.h"
-#include "vhd.h"
 
 /* --- one file --- */
 
-/* 1024 entries of a block table; a chunk without allocated blocks is not kept in memory. */
-#define TABLE_CHUNK_BLOCKS 1024u
-struct table_chunk {
-	uint32_t sectors[TABLE_CHUNK_BLOCKS]; /* host order; VHD_UNALLOCATED */
-	uint64_t full[TABLE_CHUNK_BLOCKS /
-		      64]; /* every bit of the block's bitmap is known to be set */
-};
-
-struct vhd {
-	struct vhd_footer footer;
-	struct vhd_dynamic_header header; /* not of fixed images, like all that follows */
-	uint32_t block_bytes, block_shift, bitmap_bytes, block_count;
-	uint64_t table_offset;
-	struct table_chunk **chunks;
-	uint64_t end; /* where the footer is, or will be once it is written: the end of all else */
-	bool tail_dirty; /* it is to be written there */
-	bool front_dirty;
-};
-
 struct image {
+	const struct image_driver *driver;
 	enum disk_format format;
 	int fd;
 	bool read_only;
 	char *path;
 	uint64_t bytes, file_bytes;
 	uint64_t device, inode;
-	struct guid id;
-	struct vhd *vhd; /* NULL: raw */
+
+	/* What load() of the driver says: */
+	bool flat, can_discard;
+	bool differencing;	/* it needs a parent */
+	bool needs_repair;	/* was not closed properly */
+	bool parent_may_be_raw; /* an image without any format will do */
+	bool begun; /* may be written to; else a commit has to mark the file as changed first */
+	enum disk_format parent_format;		  /* of the parent, if it says so */
+	uint32_t logical_sector, physical_sector; /* preset: 512 */
+	uint64_t fill_from;   /* flat, blocks: see struct run; preset: UINT64_MAX */
+	struct guid id, link; /* link: what its children record */
+	struct blocks *blocks;
+	union { /* the driver's own */
+		struct vhd *vhd;
+		struct vhdx *vhdx;
+		void *own;
+	};
+
+	char *parent_name; /* the first of the hints; NULL: none */
 	struct image *parent;
 };
-
-static inline bool image_is_flat(const struct image *image)
-{
-	return image->format == DISK_RAW || image->format == DISK_VHD_FIXED;
-}
 
 void image_free(struct image *image); /* with its parents */
 static inline void image_freep(struct image **image)
@@ -67,33 +62,13 @@ int image_open(const char *path, bool read_only, enum disk_format format, bool a
 /* image_open_parents() - the rest of the chain, @max images at most in all */
 int image_open_parents(struct image *image, unsigned int max, unsigned int *ret_length,
 		       struct disk_error *ret_error);
+void image_name_parent(struct image *image); /* sets ->parent_name */
 
-/* vhd.c */
-uint32_t vhd_checksum(const void *bytes, size_t count, size_t checksum_offset);
-struct vhd_geometry {
-	uint16_t cylinders;
-	uint8_t heads, sectors;
-};
-struct vhd_geometry vhd_geometry(uint64_t bytes);
-/*
- * vhd_probe() - read the footers of @image; *ret_vhd stays NULL when it has none at all
- * Sets the image's format, size and id with it.
- */
-int vhd_probe(struct image *image, struct disk_error *ret_error);
-/* vhd_load() - header and table of a dynamic or differencing image, all checked */
-int vhd_load(struct image *image, struct disk_error *ret_error);
-/* vhd_repair() - rewrite a lost footer copy of an image that is about to be written */
-int vhd_repair(struct image *image);
-void vhd_free(struct vhd *vhd);
+/* raw.c: a file without any format. Sets what load() does. */
+int image_become_raw(struct image *image, struct disk_error *ret_error);
 
-/* table.c: the block table in memory. With the disk's lock, or before anyone else has the image. */
-uint32_t table_get(const struct vhd *vhd, uint32_t block);
-bool table_is_full(const struct vhd *vhd, uint32_t block);
-void table_set_full(struct vhd *vhd, uint32_t block);
-int table_reserve(struct vhd *vhd, uint32_t block); /* so that table_set() cannot fail */
-void table_set(struct vhd *vhd, uint32_t block, uint32_t sector);
-uint32_t table_next_allocated(const struct vhd *vhd, uint32_t block); /* or block_count */
-int table_load(struct image *image, struct disk_error *ret_error);
+/* drivers.c: in the order in which contents are asked; ends with NULL. */
+extern const struct image_driver *const image_drivers[];
 
 /* --- bitmaps: a bounded cache of the sector bitmaps of blocks that are not full --- */
 
@@ -101,7 +76,8 @@ struct bitmap {
 	struct bitmap *hash_next;
 	struct bitmap *newer, *older; /* least recently used order */
 	struct image *image;
-	uint32_t block, sector; /* where it is in the file */
+	uint32_t unit;
+	uint64_t offset; /* where it is in the file */
 	bool loading;
 	bool unborn;	 /* of a block that no table on disk names yet */
 	bool dirty;	 /* bits were set since the last commit took a copy */
@@ -124,12 +100,13 @@ struct bitmap_cache {
 #define WAIT 1 /* the task was queued and resumes later */
 
 /* 0, WAIT or -errno. With the lock. */
-int bitmap_get(struct disk *disk, struct image *image, uint32_t block, struct task *task,
+int bitmap_get(struct disk *disk, struct image *image, uint32_t unit, struct task *task,
 	       struct bitmap **ret_bitmap);
 /* All clear, for a block that is being allocated. NULL: no memory. */
-struct bitmap *bitmap_new(struct disk *disk, struct image *image, uint32_t block, uint32_t sector);
+struct bitmap *bitmap_new(struct disk *disk, struct image *image, uint32_t unit, uint64_t offset);
 void bitmap_drop(struct disk *disk, struct bitmap *bitmap);
 void bitmap_set(struct disk *disk, struct bitmap *bitmap, uint32_t sector, uint32_t count);
+void bitmap_clear(struct disk *disk, struct bitmap *bitmap, uint32_t sector, uint32_t count);
 /* Length of the run of equal bits from @sector on, at most @max. */
 uint32_t bitmap_run(const struct bitmap *bitmap, uint32_t sector, uint32_t max, bool *ret_set);
 bool bitmap_too_many_dirty(const struct disk *disk);
@@ -141,9 +118,12 @@ void bitmap_cache_free(struct disk *disk);
 /* A block that has its place in memory's table but not in the one on disk. */
 struct allocation {
 	struct allocation *next;
-	uint32_t block, sector;
-	be32 entry;	       /* as written */
-	struct bitmap *bitmap; /* NULL: written as all ones */
+	uint32_t block, place;
+	uint64_t end, file_bytes; /* blocks->end, and the file's length, once it is there */
+	uint32_t entry;		  /* as written: VHD */
+	struct bitmap *bitmap;	  /* VHD: NULL: written as all ones */
+	uint32_t chunk_place;	  /* VHDX: of the sector bitmap block that comes with it; 0: none */
+	uint32_t pinned;	  /* VHDX: how many units of bitmaps wait to be cleared */
 };
 
 struct grow {
@@ -151,17 +131,6 @@ struct grow {
 	struct task *initiator;
 	struct task_list waiters;
 	struct allocation *allocation;
-	uint64_t new_end;
-};
-
-enum commit_phase {
-	COMMIT_INITIALISE,
-	COMMIT_FOOTER,
-	COMMIT_SYNC_DATA,
-	COMMIT_TABLE,
-	COMMIT_BITMAPS,
-	COMMIT_SYNC_METADATA,
-	COMMIT_PHASES
 };
 
 struct commit {
@@ -169,21 +138,22 @@ struct commit {
 	struct task_list waiters, next_waiters;
 	/* What the running one took with it: */
 	struct task task;
-	enum commit_phase phase;
-	bool waiting;	      /* for an operation of the queue's pool */
-	bool began, metadata; /* the phase's sync was submitted; there is something for the second
-				 half */
+	unsigned int phase;
+	bool waiting; /* for an operation of the queue's pool */
+	bool began;   /* the phase's sync was submitted */
 	unsigned int in_flight;
 	int error;
 	struct allocation *allocations, *next_allocation;
 	struct bitmap *bitmaps, *next_bitmap;
+	unsigned int bitmap_count;
 	uint8_t *copies;
-	bool footer;
+	bool more; /* what disk->more_pending was */
 	uint64_t end;
 };
 
 struct disk {
 	struct image *top;
+	uint32_t sector; /* logical, of the top image */
 	bool read_only;
 	unsigned int chain_length;
 	char *path;
@@ -193,6 +163,7 @@ struct disk {
 	struct bitmap_cache bitmaps;
 	struct grow grow;
 	struct allocation *pending;
+	bool more_pending; /* the format has something else to commit */
 	struct commit commit;
 
 	pthread_mutex_t sync_lock; /* one synchronous request at a time */
@@ -207,6 +178,38 @@ bool commit_needed(const struct disk *disk);
  */
 void commit_join(struct disk *disk, struct task *task, bool whole);
 void commit_init(struct disk *disk);
+/* For phases: fill @io. */
+void commit_write(struct disk_io *io, uint64_t offset, const void *bytes, size_t count);
+bool commit_sync(struct disk *disk, struct disk_io *io); /* once in a phase */
+
+/* --- look-ups: map.c; with the lock --- */
+
+/*
+ * run->bytes: at most that much; the outcome may be less. 0, WAIT or -errno.
+ * map_read() leaves run->image NULL when it found nothing in the whole chain.
+ */
+int map_read(struct disk *disk, uint64_t offset, struct task *task, struct run *run);
+int map_write(struct disk *disk, uint64_t offset, bool zeroes, struct task *task, struct run *run);
+int map_discard(struct disk *disk, uint64_t offset, struct task *task, struct run *run);
+
+/* --- the caller's vectors: vectors.c --- */
+
+/* Where a request's walk is in its vectors. */
+struct vector_place {
+	uint32_t index;
+	uint64_t within;
+};
+int vectors_check(const struct disk_request *request);
+void vectors_advance(const struct disk_request *request, struct vector_place *place,
+		     uint64_t bytes);
+/* Vectors of io->bytes, or fewer where they do not fit. */
+void vectors_set(struct disk_io *io, const struct disk_request *request, struct vector_place place);
+/* The rest of a piece of which the host moved only a part. */
+void vectors_set_rest(struct disk_io *io, const struct disk_request *request);
+void vectors_set_zeros(struct disk_io *io);
+/* @at: from the request's start. @from NULL: zeros. */
+void vectors_fill(const struct disk_request *request, uint64_t at, const void *from,
+		  uint64_t bytes);
 
 /* allocate_block() - WAIT or -errno; after WAIT look again. With the lock. */
 int allocate_block(struct disk *disk, uint32_t block, struct task *task);

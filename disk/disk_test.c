@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "disk_internal.h"
+#include "vhd_internal.h"
 #include "log.h"
 
 #define BYTES (MIB + 3 * 512)

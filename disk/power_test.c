@@ -17,7 +17,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "disk_internal.h"
+#include "vhd_internal.h"
 #include "log.h"
 
 #define BLOCK	    4096u

@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "disk_internal.h"
+#include "vhd_internal.h"
 #include "log.h"
 
 #define BYTES (20 * MIB)

@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#include "disk_internal.h"
+#include "vhd_internal.h"
 #include "log.h"
 
 #define SECTORS	  1024u

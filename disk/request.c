@@ -13,18 +13,15 @@
  */
 #include <errno.h>
 #include <linux/falloc.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "disk_internal.h"
-
-#define MAX_IOVECS 1024
 
 struct request_state {
 	int64_t result_slot; /* queue_finish_request() keeps the result here */
 	struct task task;
-	uint64_t at;	 /* how far the walk is */
-	uint64_t iov_at; /* ->at lies so far into iov[iov_index] */
-	uint32_t iov_index;
+	uint64_t at;		   /* how far the walk is */
+	struct vector_place place; /* the same in the vectors */
 	uint32_t refs;
 	int result;
 	bool flushing, synced; /* waits for a flush; each piece was a synchronous write */
@@ -47,117 +44,6 @@ int disk_request_error(int error)
 	}
 }
 
-/* --- where bytes are --- */
-
-enum run_kind { RUN_FILE, RUN_ZEROS, RUN_NOTHING };
-
-struct run {
-	enum run_kind kind;
-	const struct image *image;
-	uint64_t offset, bytes; /* in the file */
-	struct bitmap *bitmap;	/* writes: bits to set when the data are written */
-};
-
-static void run_in_block(const struct image *image, uint32_t sector, uint64_t within,
-			 struct run *run)
-{
-	run->kind = RUN_FILE;
-	run->image = image;
-	run->offset = (uint64_t)sector * VHD_SECTOR + image->vhd->bitmap_bytes + within;
-}
-
-/* run->bytes: at most that much; the outcome may be less. 0, WAIT or -errno. */
-static int map_read(struct disk *disk, uint64_t offset, struct task *task, struct run *run)
-{
-	struct image *image = disk->top;
-	int r;
-
-	for (; image && offset < image->bytes; image = image->parent) {
-		struct vhd *vhd = image->vhd;
-		struct bitmap *bitmap;
-		uint32_t block, sector;
-		uint64_t within;
-		bool set;
-
-		run->bytes = MIN(run->bytes, image->bytes - offset);
-		if (image_is_flat(image)) {
-			run->kind = RUN_FILE;
-			run->image = image;
-			run->offset = offset;
-			return 0;
-		}
-		block = offset >> vhd->block_shift;
-		within = offset & (vhd->block_bytes - 1);
-		run->bytes = MIN(run->bytes, vhd->block_bytes - within);
-		sector = table_get(vhd, block);
-		if (sector == VHD_UNALLOCATED)
-			continue;
-		if (!table_is_full(vhd, block)) {
-			r = bitmap_get(disk, image, block, task, &bitmap);
-			if (r)
-				return r;
-			run->bytes =
-				VHD_SECTOR * (uint64_t)bitmap_run(bitmap, within / VHD_SECTOR,
-								  run->bytes / VHD_SECTOR, &set);
-			if (!set)
-				continue;
-		}
-		run_in_block(image, sector, within, run);
-		return 0;
-	}
-	run->kind = RUN_ZEROS;
-	return 0;
-}
-
-/* With a bitmap to be set later, only so many may be dirty. */
-static int map_partial_block(struct disk *disk, uint32_t block, struct task *task, struct run *run)
-{
-	struct bitmap *bitmap;
-	int r = bitmap_get(disk, disk->top, block, task, &bitmap);
-
-	if (r)
-		return r;
-	if (!bitmap->dirty && bitmap_too_many_dirty(disk)) {
-		commit_join(disk, task, false);
-		return WAIT;
-	}
-	bitmap->pins++;
-	run->bitmap = bitmap;
-	return 0;
-}
-
-static int map_write(struct disk *disk, uint64_t offset, bool zeroes, struct task *task,
-		     struct run *run)
-{
-	struct image *image = disk->top;
-	struct vhd *vhd = image->vhd;
-	uint32_t block, sector;
-	uint64_t within;
-	int r = 0;
-
-	if (image_is_flat(image)) {
-		run->kind = RUN_FILE;
-		run->image = image;
-		run->offset = offset;
-		return 0;
-	}
-	block = offset >> vhd->block_shift;
-	within = offset & (vhd->block_bytes - 1);
-	run->bytes = MIN(run->bytes, vhd->block_bytes - within);
-	sector = table_get(vhd, block);
-	if (sector == VHD_UNALLOCATED) {
-		if (!zeroes || image->parent)
-			return allocate_block(disk, block, task);
-		run->kind = RUN_NOTHING;
-		return 0;
-	}
-	if (!table_is_full(vhd, block))
-		r = map_partial_block(disk, block, task, run);
-	if (!r)
-		run_in_block(image, sector, within, run);
-	return r;
-}
-
 static int map(struct disk_request *request, struct run *run)
 {
 	struct request_state *state = state_of(request);
@@ -172,6 +58,8 @@ static int map(struct disk_request *request, struct run *run)
 		r = map_read(disk, offset, &state->task, run);
 	else if (disk->failed)
 		r = -EIO;
+	else if (request->op == DISK_DISCARD)
+		r = map_discard(disk, offset, &state->task, run);
 	else
 		r = map_write(disk, offset, request->op == DISK_WRITE_ZEROES, &state->task, run);
 	/* Where metadata are pending, a flush has to follow instead. */
@@ -179,105 +67,6 @@ static int map(struct disk_request *request, struct run *run)
 		state->synced = false;
 	pthread_mutex_unlock(&disk->lock);
 	return r;
-}
-
-/* --- the caller's vectors --- */
-
-static bool has_vectors(const struct disk_request *request)
-{
-	return request->op == DISK_READ || request->op == DISK_WRITE;
-}
-
-static void advance(struct disk_request *request, uint64_t bytes)
-{
-	struct request_state *state = state_of(request);
-
-	state->at += bytes;
-	if (!has_vectors(request))
-		return;
-	while (bytes) {
-		uint64_t left = request->iov[state->iov_index].iov_len - state->iov_at;
-
-		if (bytes < left) {
-			state->iov_at += bytes;
-			return;
-		}
-		bytes -= left;
-		state->iov_index++;
-		state->iov_at = 0;
-	}
-}
-
-/* Vectors for what lies from iov[index] + @at on; where they do not fit, the piece goes on later.
- */
-static void copy_vectors(struct disk_io *io, const struct iovec *iov, uint64_t at, uint64_t bytes)
-{
-	io->iov = io->own_iov;
-	for (io->iov_count = 0; bytes && io->iov_count < IO_OWN_IOVECS; iov++, at = 0) {
-		size_t part = MIN(iov->iov_len - at, bytes);
-
-		if (!part)
-			continue;
-		io->own_iov[io->iov_count++] = (struct iovec){(char *)iov->iov_base + at, part};
-		bytes -= part;
-	}
-}
-
-static void set_vectors(struct disk_io *io, const struct disk_request *request,
-			const struct request_state *state)
-{
-	const struct iovec *iov = &request->iov[state->iov_index];
-	uint64_t sum = 0;
-	int count = 0;
-
-	while (sum < io->bytes && count < MAX_IOVECS)
-		sum += iov[count++].iov_len;
-	if (!state->iov_at && sum == io->bytes) {
-		io->iov = iov;
-		io->iov_count = count;
-		return;
-	}
-	copy_vectors(io, iov, state->iov_at, io->bytes);
-}
-
-/* The rest of a piece of which the host moved only a part. */
-static void set_rest(struct disk_io *io, const struct disk_request *request)
-{
-	const struct iovec *iov = request->iov;
-	uint64_t at = io->at + io->moved;
-
-	for (; at >= iov->iov_len; iov++)
-		at -= iov->iov_len;
-	copy_vectors(io, iov, at, io->bytes - io->moved);
-}
-
-static void zero_part(const struct disk_request *request, uint64_t at, uint64_t bytes)
-{
-	const struct iovec *iov = request->iov;
-
-	for (; at >= iov->iov_len; iov++)
-		at -= iov->iov_len;
-	for (; bytes; iov++, at = 0) {
-		uint64_t part = MIN(iov->iov_len - at, bytes);
-
-		memset((char *)iov->iov_base + at, 0, part);
-		bytes -= part;
-	}
-}
-
-static const uint8_t zeros[64 * 1024];
-
-static void set_zeros(struct disk_io *io)
-{
-	uint64_t bytes = io->bytes - io->moved;
-
-	io->iov = io->own_iov;
-	for (io->iov_count = 0; bytes && io->iov_count < IO_OWN_IOVECS; io->iov_count++) {
-		size_t part = MIN(bytes, sizeof(zeros));
-
-		io->own_iov[io->iov_count] = (struct iovec){(void *)zeros, part};
-		bytes -= part;
-	}
 }
 
 /* --- pieces --- */
@@ -292,12 +81,14 @@ static void piece_over(struct disk_io *io, int result)
 	struct bitmap *bitmap = io->pinned;
 
 	if (bitmap) {
-		uint64_t within = (request->offset + io->at) & (disk->top->vhd->block_bytes - 1);
+		const struct blocks *blocks = disk->top->blocks;
+		uint64_t sector = (request->offset + io->at) >> blocks->sector_shift;
 
 		pthread_mutex_lock(&disk->lock);
 		bitmap->pins--;
 		if (!result)
-			bitmap_set(disk, bitmap, within / VHD_SECTOR, io->bytes / VHD_SECTOR);
+			bitmap_set(disk, bitmap, sector & (BIT(blocks->unit_shift) - 1),
+				   io->bytes >> blocks->sector_shift);
 		pthread_mutex_unlock(&disk->lock);
 	}
 	if (result < 0 && !state->result)
@@ -315,7 +106,7 @@ static void read_ended(struct disk_io *io)
 		piece_over(io, -EIO);
 		return;
 	}
-	zero_part(request, io->at + io->moved, io->bytes - io->moved);
+	vectors_fill(request, io->at + io->moved, NULL, io->bytes - io->moved);
 	piece_over(io, 0);
 }
 
@@ -338,9 +129,9 @@ static void moved_part(struct disk_io *io, int bytes)
 		return;
 	}
 	if (request->op == DISK_WRITE_ZEROES)
-		set_zeros(io);
+		vectors_set_zeros(io);
 	else
-		set_rest(io, request);
+		vectors_set_rest(io, request);
 	queue_submit_io(io);
 }
 
@@ -355,7 +146,7 @@ static void not_supported(struct disk_io *io)
 	}
 	io->kind = IO_WRITE;
 	io->mode = 0;
-	set_zeros(io);
+	vectors_set_zeros(io);
 	queue_submit_io(io);
 }
 
@@ -382,7 +173,7 @@ static void set_operation(struct disk_io *io, const struct disk_request *request
 		io->kind = request->op == DISK_READ ? IO_READ : IO_WRITE;
 		if (request->op == DISK_WRITE && request->fua && state->synced)
 			io->mode = RWF_DSYNC;
-		set_vectors(io, request, state);
+		vectors_set(io, request, state->place);
 		break;
 	case DISK_DISCARD:
 	case DISK_WRITE_ZEROES:
@@ -400,14 +191,14 @@ static void submit_piece(struct disk_request *request, const struct run *run)
 {
 	struct disk_io *io = queue_take_io(request->queue);
 
-	io->fd = run->image->fd;
+	io->fd = run->fd;
 	io->offset = run->offset;
 	io->bytes = run->bytes;
 	io->owner = request;
 	io->pinned = run->bitmap;
 	io->at = state_of(request)->at;
 	io->moved = 0;
-	io->fill_from = run->image->format == DISK_RAW ? run->image->file_bytes : UINT64_MAX;
+	io->fill_from = run->fill_from;
 	io->done = piece_done;
 	set_operation(io, request);
 	state_of(request)->refs++;
@@ -502,6 +293,22 @@ static void request_put(struct disk_request *request)
 		queue_finish_request(request->queue, request, state->result);
 }
 
+/* Images that are read only may be packed: they are unpacked here and now. */
+static int decode(struct disk_request *request, const struct run *run)
+{
+	uint64_t at = state_of(request)->at;
+	void *bytes = malloc(run->bytes);
+	int r;
+
+	if (!bytes)
+		return -ENOMEM;
+	r = run->image->driver->decode(run->image, request->offset + at, bytes, run->bytes);
+	if (!r)
+		vectors_fill(request, at, bytes, run->bytes);
+	free(bytes);
+	return r;
+}
+
 /* 0, WAIT or -errno */
 static int step(struct disk_request *request)
 {
@@ -518,10 +325,13 @@ static int step(struct disk_request *request)
 		return r;
 	if (run.kind == RUN_FILE)
 		submit_piece(request, &run);
-	else if (run.kind == RUN_ZEROS)
-		zero_part(request, state->at, run.bytes);
-	advance(request, run.bytes);
-	return 0;
+	else if (run.kind == RUN_DECODE)
+		r = decode(request, &run);
+	else if (run.kind != RUN_NOTHING)
+		vectors_fill(request, state->at, NULL, run.bytes);
+	state->at += run.bytes;
+	vectors_advance(request, &state->place, run.bytes);
+	return r;
 }
 
 static void walk(struct disk_request *request)
@@ -559,34 +369,20 @@ static void resume(struct task *task)
 
 /* --- submission --- */
 
-static int check_vectors(const struct disk_request *request)
-{
-	uint64_t sum = 0;
-
-	if (!has_vectors(request))
-		return 0;
-	for (int i = 0; i < request->iov_count; i++) {
-		if (request->iov[i].iov_len > request->bytes - sum)
-			return -EINVAL;
-		sum += request->iov[i].iov_len;
-	}
-	return sum == request->bytes ? 0 : -EINVAL;
-}
-
 static int check(const struct disk *disk, const struct disk_request *request)
 {
 	if ((unsigned int)request->op > DISK_WRITE_ZEROES)
 		return -EINVAL;
 	if (request->op == DISK_FLUSH)
 		return 0;
-	if (request->offset % VHD_SECTOR || request->bytes % VHD_SECTOR)
+	if ((request->offset | request->bytes) & (disk->sector - 1))
 		return -EINVAL;
 	if (request->offset > disk->top->bytes ||
 	    request->bytes > disk->top->bytes - request->offset)
 		return -ERANGE;
 	if (request->op != DISK_READ && disk->read_only)
 		return -EROFS;
-	return check_vectors(request);
+	return vectors_check(request);
 }
 
 /* Nothing to do: reads-only disks are always flushed, and formats without it ignore a discard. */
@@ -594,7 +390,7 @@ static bool is_free(const struct disk *disk, const struct disk_request *request)
 {
 	if (request->op == DISK_FLUSH)
 		return disk->read_only;
-	return request->op == DISK_DISCARD && !image_is_flat(disk->top);
+	return request->op == DISK_DISCARD && !disk->top->can_discard;
 }
 
 void disk_submit(struct disk_queue *queue, struct disk *disk, struct disk_request *request)

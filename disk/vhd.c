@@ -15,8 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "disk_internal.h"
 #include "log.h"
+#include "vhd_internal.h"
 
 #define MIN_BLOCK_BYTES 4096u
 #define MAX_BLOCK_BYTES (256u * (uint32_t)MIB)
@@ -147,11 +147,11 @@ static int check_size(struct image *image, const struct vhd_footer *footer,
 				 "%s: damaged: a disk size of %" PRIu64
 				 " bytes, which is no number of sectors",
 				 image->path, bytes);
-	if (image->format == DISK_VHD_FIXED && bytes > image->vhd->end)
+	if (image->format == DISK_VHD_FIXED && bytes > image->vhd->blocks.end)
 		return disk_fail(ret_error, -EBADMSG,
 				 "%s: truncated: the disk has %" PRIu64
 				 " bytes, the file only %" PRIu64 " of them",
-				 image->path, bytes, image->vhd->end);
+				 image->path, bytes, image->vhd->blocks.end);
 	if (image->format != DISK_VHD_FIXED && bytes > VHD_MAX_DYNAMIC_BYTES)
 		return disk_fail(ret_error, -ENOTSUP,
 				 "%s: a disk size of %" PRIu64
@@ -196,7 +196,7 @@ static int choose_footer(struct image *image, enum footer_state tail_state,
 	vhd->footer = tail_state == FOOTER_VALID ? *tail : front;
 	vhd->tail_dirty = tail_state != FOOTER_VALID;
 	if (vhd->tail_dirty)
-		vhd->end = image->file_bytes;
+		vhd->blocks.end = image->file_bytes;
 	vhd->front_dirty =
 		front_state != FOOTER_VALID || memcmp(&front, &vhd->footer, sizeof(front));
 	if (!vhd->tail_dirty && front_state == FOOTER_VALID && !image->read_only &&
@@ -208,7 +208,7 @@ static int choose_footer(struct image *image, enum footer_state tail_state,
 	return 0;
 }
 
-int vhd_probe(struct image *image, struct disk_error *ret_error)
+static int vhd_probe(struct image *image, struct disk_error *ret_error)
 {
 	struct vhd_footer tail, front;
 	uint64_t tail_offset = 0;
@@ -221,7 +221,7 @@ int vhd_probe(struct image *image, struct disk_error *ret_error)
 	image->vhd = calloc(1, sizeof(*image->vhd));
 	if (!image->vhd)
 		return disk_fail(ret_error, -ENOMEM, "%s: no memory", image->path);
-	image->vhd->end = tail_offset;
+	image->vhd->blocks.end = tail_offset;
 	r = choose_footer(image, tail_state, &tail, ret_error);
 	if (!r)
 		r = check_type(image, &image->vhd->footer, ret_error);
@@ -230,8 +230,9 @@ int vhd_probe(struct image *image, struct disk_error *ret_error)
 	if (r < 0)
 		return r;
 	memcpy(image->id.bytes, image->vhd->footer.unique_id, sizeof(image->id.bytes));
+	image->link = image->id;
 	warn_of_geometry(image, &image->vhd->footer);
-	return 0;
+	return 1;
 }
 
 /* --- the dynamic header --- */
@@ -338,30 +339,51 @@ static int read_header(struct image *image, struct disk_error *ret_error)
 	return check_header(image, ret_error);
 }
 
-int vhd_load(struct image *image, struct disk_error *ret_error)
+static void set_blocks(struct image *image)
+{
+	struct vhd *vhd = image->vhd;
+	struct blocks *blocks = &vhd->blocks;
+
+	blocks->block_bytes = be32toh(vhd->header.block_size);
+	blocks->block_shift = __builtin_ctz(blocks->block_bytes);
+	blocks->sector_shift = blocks->place_shift = __builtin_ctz(VHD_SECTOR);
+	blocks->unit_shift = blocks->block_shift - blocks->sector_shift;
+	blocks->bitmap_bytes = ALIGN_UP((blocks->block_bytes / VHD_SECTOR + 7) / 8, VHD_SECTOR);
+	blocks->skip = blocks->bitmap_bytes;
+	blocks->first_bit = 7;
+	image->blocks = blocks;
+}
+
+static int vhd_load(struct image *image, struct disk_error *ret_error)
 {
 	struct vhd *vhd = image->vhd;
 	uint64_t blocks;
-	int r = read_header(image, ret_error);
+	int r;
 
+	image->begun = true;
+	image->flat = image->format == DISK_VHD_FIXED;
+	image->differencing = image->format == DISK_VHD_DIFFERENCING;
+	image->can_discard = image->flat;
+	if (image->flat)
+		return 0;
+	image->needs_repair = vhd->tail_dirty || vhd->front_dirty;
+	r = read_header(image, ret_error);
 	if (r < 0)
 		return r;
-	vhd->block_bytes = be32toh(vhd->header.block_size);
-	vhd->block_shift = __builtin_ctz(vhd->block_bytes);
-	vhd->bitmap_bytes = ALIGN_UP((vhd->block_bytes / VHD_SECTOR + 7) / 8, VHD_SECTOR);
+	set_blocks(image);
 	vhd->table_offset = be64toh(vhd->header.table_offset);
-	blocks = (image->bytes + vhd->block_bytes - 1) >> vhd->block_shift;
+	blocks = (image->bytes + vhd->blocks.block_bytes - 1) >> vhd->blocks.block_shift;
 	r = check_table(image, blocks, ret_error);
-	if (!r && image->format == DISK_VHD_DIFFERENCING)
+	if (!r && image->differencing)
 		r = check_locators(image, ret_error);
 	if (r < 0)
 		return r;
-	vhd->block_count = blocks;
-	return table_load(image, ret_error);
+	vhd->blocks.block_count = blocks;
+	return vhd_load_table(image, ret_error);
 }
 
 /* The other copy is valid: at any instant at least one is. */
-int vhd_repair(struct image *image)
+static int vhd_repair(struct image *image)
 {
 	struct vhd *vhd = image->vhd;
 	int r = 0;
@@ -373,23 +395,46 @@ int vhd_repair(struct image *image)
 	}
 	if (!r && vhd->tail_dirty) {
 		log_warning("%s: was not closed properly; writing its footer anew", image->path);
-		r = file_write(image->fd, vhd->end, &vhd->footer, sizeof(vhd->footer));
-		if (!r && ftruncate(image->fd, vhd->end + sizeof(vhd->footer)) < 0)
+		r = file_write(image->fd, vhd->blocks.end, &vhd->footer, sizeof(vhd->footer));
+		if (!r && ftruncate(image->fd, vhd->blocks.end + sizeof(vhd->footer)) < 0)
 			r = -errno;
 	}
 	if (!r && (vhd->front_dirty || vhd->tail_dirty))
 		r = file_sync(image->fd);
 	if (!r)
-		vhd->front_dirty = vhd->tail_dirty = false;
+		vhd->front_dirty = vhd->tail_dirty = image->needs_repair = false;
 	return r;
 }
 
-void vhd_free(struct vhd *vhd)
+static void vhd_release(struct image *image)
 {
-	if (!vhd)
-		return;
-	for (uint32_t i = 0; vhd->chunks && i * TABLE_CHUNK_BLOCKS < vhd->block_count; i++)
-		free(vhd->chunks[i]);
-	free(vhd->chunks);
-	free(vhd);
+	if (image->vhd)
+		blocks_free(&image->vhd->blocks);
+	free(image->vhd);
 }
+
+static void vhd_info(const struct image *image, struct disk_info *info)
+{
+	const struct vhd_footer *footer = &image->vhd->footer;
+
+	info->cylinders = be16toh(footer->cylinders);
+	info->heads = footer->heads;
+	info->sectors = footer->sectors;
+	for (size_t i = 0;
+	     i < sizeof(footer->creator) && footer->creator[i] >= ' ' && footer->creator[i] <= '~';
+	     i++)
+		info->creator[i] = footer->creator[i];
+}
+
+const struct image_driver vhd_driver = {.name = "VHD",
+					.first = DISK_VHD_FIXED,
+					.last = DISK_VHD_DIFFERENCING,
+					.suffixes = {".vhd", ".avhd"},
+					.probe = vhd_probe,
+					.load = vhd_load,
+					.repair = vhd_repair,
+					.release = vhd_release,
+					.info = vhd_info,
+					.parent_hints = vhd_parent_hints,
+					.check_parent = vhd_check_parent,
+					.blocks = &vhd_blocks};

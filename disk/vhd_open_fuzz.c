@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "disk_internal.h"
+#include "vhd_internal.h"
 #include "log.h"
 
 #define MAX_BYTES    (64 * KIB)
@@ -93,7 +93,7 @@ static void open_and_use(const char *path, bool read_only)
 		abort();
 	if (r < 0)
 		return;
-	if (disk->top->vhd && disk->top->vhd->end > MAX_CONTENTS) {
+	if (disk->top->blocks && disk->top->blocks->end > MAX_CONTENTS) {
 		/* Legal, but nothing but slow. */
 		disk_close(disk);
 		return;

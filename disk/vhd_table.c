@@ -1,9 +1,8 @@
 /*
- * table.c - the block allocation table in memory
+ * vhd_table.c - the block allocation table of a VHD, read and checked
  *
- * Chunks of 1024 entries; one is kept only if a block in it is allocated, so that the table of an
- * empty 2040 GiB image takes some KiB. It is read once, when the image is opened: every entry is
- * checked to lie inside the file, clear of the metadata and of every other block.
+ * It is read once, when the image is opened: every entry is checked to lie inside the file, clear
+ * of the metadata and of every other block.
  */
 #include <endian.h>
 #include <errno.h>
@@ -11,68 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "disk_internal.h"
 #include "log.h"
+#include "vhd_internal.h"
 
 #define READ_ENTRIES 16384u
-
-static struct table_chunk *chunk_of(const struct vhd *vhd, uint32_t block)
-{
-	return vhd->chunks[block / TABLE_CHUNK_BLOCKS];
-}
-
-uint32_t table_get(const struct vhd *vhd, uint32_t block)
-{
-	const struct table_chunk *chunk = chunk_of(vhd, block);
-
-	return chunk ? chunk->sectors[block % TABLE_CHUNK_BLOCKS] : VHD_UNALLOCATED;
-}
-
-bool table_is_full(const struct vhd *vhd, uint32_t block)
-{
-	const struct table_chunk *chunk = chunk_of(vhd, block);
-	uint32_t at = block % TABLE_CHUNK_BLOCKS;
-
-	return chunk && chunk->full[at / 64] & BIT(at % 64);
-}
-
-void table_set_full(struct vhd *vhd, uint32_t block)
-{
-	uint32_t at = block % TABLE_CHUNK_BLOCKS;
-
-	chunk_of(vhd, block)->full[at / 64] |= BIT(at % 64);
-}
-
-int table_reserve(struct vhd *vhd, uint32_t block)
-{
-	struct table_chunk **chunk = &vhd->chunks[block / TABLE_CHUNK_BLOCKS];
-
-	if (*chunk)
-		return 0;
-	*chunk = calloc(1, sizeof(**chunk));
-	if (!*chunk)
-		return -ENOMEM;
-	memset((*chunk)->sectors, 0xff, sizeof((*chunk)->sectors));
-	return 0;
-}
-
-void table_set(struct vhd *vhd, uint32_t block, uint32_t sector)
-{
-	chunk_of(vhd, block)->sectors[block % TABLE_CHUNK_BLOCKS] = sector;
-}
-
-uint32_t table_next_allocated(const struct vhd *vhd, uint32_t block)
-{
-	while (block < vhd->block_count && table_get(vhd, block) == VHD_UNALLOCATED) {
-		if (chunk_of(vhd, block))
-			block++;
-		else
-			block = ALIGN_UP(block + 1, TABLE_CHUNK_BLOCKS);
-	}
-	return MIN(block, vhd->block_count);
-}
-
-/* --- reading it --- */
 
 /* Bytes [from, to) of the file that no block may touch. */
 struct extent {
@@ -100,7 +41,7 @@ static void take_metadata(struct loader *loader)
 
 	take_extent(loader, 0, VHD_FOOTER_BYTES);
 	take_extent(loader, be64toh(vhd->footer.data_offset), sizeof(vhd->header));
-	take_extent(loader, vhd->table_offset, (uint64_t)vhd->block_count * sizeof(be32));
+	take_extent(loader, vhd->table_offset, (uint64_t)vhd->blocks.block_count * sizeof(be32));
 	for (size_t i = 0; i < VHD_LOCATORS; i++) {
 		const struct vhd_locator *locator = &vhd->header.locators[i];
 
@@ -139,14 +80,14 @@ static int load_entry(struct loader *loader, uint32_t block, uint32_t sector,
 	struct image *image = loader->image;
 	struct vhd *vhd = image->vhd;
 	uint64_t from = (uint64_t)sector * VHD_SECTOR;
-	uint64_t to = from + vhd->bitmap_bytes + vhd->block_bytes;
+	uint64_t to = from + vhd->blocks.bitmap_bytes + vhd->blocks.block_bytes;
 	int r;
 
-	if (touches_metadata(loader, from, to))
+	if (sector >= BLOCK_PLACES || touches_metadata(loader, from, to))
 		return disk_fail(ret_error, -EBADMSG,
 				 "%s: damaged: block %" PRIu32 " lies on the image's own metadata",
 				 image->path, block);
-	if (to > vhd->end) {
+	if (to > vhd->blocks.end) {
 		loader->outside = true;
 		if (!image->read_only)
 			return disk_fail(ret_error, -EBADMSG,
@@ -157,10 +98,10 @@ static int load_entry(struct loader *loader, uint32_t block, uint32_t sector,
 	}
 	r = remember(loader, sector);
 	if (!r)
-		r = table_reserve(vhd, block);
+		r = table_reserve(&vhd->blocks, block);
 	if (r < 0)
 		return disk_fail(ret_error, r, "%s: no memory for its block table", image->path);
-	table_set(vhd, block, sector);
+	table_set(&vhd->blocks, block, sector);
 	return 0;
 }
 
@@ -170,8 +111,8 @@ static int load_entries(struct loader *loader, be32 *entries, struct disk_error 
 	uint32_t count;
 	int r;
 
-	for (uint32_t block = 0; block < vhd->block_count; block += count) {
-		count = MIN(vhd->block_count - block, READ_ENTRIES);
+	for (uint32_t block = 0; block < vhd->blocks.block_count; block += count) {
+		count = MIN(vhd->blocks.block_count - block, READ_ENTRIES);
 		r = file_read(loader->image->fd, vhd->table_offset + block * sizeof(be32), entries,
 			      count * sizeof(be32));
 		if (r < 0)
@@ -224,7 +165,7 @@ static int sort_sectors(struct loader *loader)
 static int check_overlap(struct loader *loader, struct disk_error *ret_error)
 {
 	const struct vhd *vhd = loader->image->vhd;
-	uint32_t span = (vhd->bitmap_bytes + vhd->block_bytes) / VHD_SECTOR;
+	uint32_t span = (vhd->blocks.bitmap_bytes + vhd->blocks.block_bytes) / VHD_SECTOR;
 
 	if (!loader->count)
 		return 0;
@@ -245,10 +186,10 @@ static int check_overlap(struct loader *loader, struct disk_error *ret_error)
 static void find_end(struct loader *loader)
 {
 	struct vhd *vhd = loader->image->vhd;
-	uint64_t span = vhd->bitmap_bytes + vhd->block_bytes, end = 0;
+	uint64_t span = vhd->blocks.bitmap_bytes + vhd->blocks.block_bytes, end = 0;
 	struct vhd_batmap_header batmap;
-	uint64_t after_table =
-		ALIGN_UP(vhd->table_offset + vhd->block_count * sizeof(be32), (uint64_t)VHD_SECTOR);
+	uint64_t after_table = ALIGN_UP(vhd->table_offset + vhd->blocks.block_count * sizeof(be32),
+					(uint64_t)VHD_SECTOR);
 
 	for (size_t i = 0; i < loader->taken_count; i++)
 		end = MAX(end, loader->taken[i].to);
@@ -256,23 +197,21 @@ static void find_end(struct loader *loader)
 		end = MAX(end, loader->sectors[loader->count - 1] * (uint64_t)VHD_SECTOR + span);
 	if (!file_read(loader->image->fd, after_table, &batmap, sizeof(batmap)) &&
 	    !memcmp(batmap.cookie, VHD_BATMAP_COOKIE, sizeof(batmap.cookie)) &&
-	    be64toh(batmap.offset) < vhd->end)
-		end = MAX(end,
-			  MIN(vhd->end, be64toh(batmap.offset) +
-						be32toh(batmap.sectors) * (uint64_t)VHD_SECTOR));
-	vhd->end = ALIGN_UP(end, (uint64_t)VHD_SECTOR);
+	    be64toh(batmap.offset) < vhd->blocks.end)
+		end = MAX(end, MIN(vhd->blocks.end,
+				   be64toh(batmap.offset) +
+					   be32toh(batmap.sectors) * (uint64_t)VHD_SECTOR));
+	vhd->blocks.end = ALIGN_UP(end, (uint64_t)VHD_SECTOR);
 }
 
-int table_load(struct image *image, struct disk_error *ret_error)
+int vhd_load_table(struct image *image, struct disk_error *ret_error)
 {
 	struct loader loader = {.image = image};
 	struct vhd *vhd = image->vhd;
 	be32 *entries = malloc(READ_ENTRIES * sizeof(*entries));
 	int r;
 
-	vhd->chunks = calloc((vhd->block_count + TABLE_CHUNK_BLOCKS - 1) / TABLE_CHUNK_BLOCKS,
-			     sizeof(struct table_chunk *));
-	if (!entries || !vhd->chunks) {
+	if (!entries || blocks_init(&vhd->blocks, vhd->blocks.block_count) < 0) {
 		free(entries);
 		return disk_fail(ret_error, -ENOMEM, "%s: no memory for its block table",
 				 image->path);

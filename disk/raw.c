@@ -1,0 +1,35 @@
+/*
+ * raw.c - files without any format: the disk is the file, rounded up to whole sectors
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "disk_internal.h"
+
+#define RAW_SECTOR 512u
+
+const struct image_driver raw_driver = {.name = "raw", .first = DISK_RAW, .last = DISK_RAW};
+
+/* A raw image has no id of its own: one that stays the same as long as the file does. */
+static void derive_id(struct image *image)
+{
+	memcpy(image->id.bytes, &image->device, 8);
+	memcpy(image->id.bytes + 8, &image->inode, 8);
+	image->id.bytes[7] = (image->id.bytes[7] & 0x0f) | 0x80; /* version 8: custom */
+	image->id.bytes[8] = (image->id.bytes[8] & 0x3f) | 0x80;
+}
+
+int image_become_raw(struct image *image, struct disk_error *ret_error)
+{
+	if (!image->file_bytes)
+		return disk_fail(ret_error, -EINVAL, "%s: empty: a disk has one sector at least",
+				 image->path);
+	image->driver = &raw_driver;
+	image->format = DISK_RAW;
+	image->bytes = ALIGN_UP(image->file_bytes, (uint64_t)RAW_SECTOR);
+	image->fill_from = image->file_bytes;
+	image->flat = image->can_discard = image->begun = true;
+	derive_id(image);
+	image->link = image->id;
+	return 0;
+}
