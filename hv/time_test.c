@@ -133,6 +133,29 @@ static void timers_follow_a_restored_time(void **state)
 	rig_free(rig);
 }
 
+/* What vm does after a pause when the engine could not stop the TSC: it has run on by a minute. */
+static void a_pause_that_the_tsc_ran_through_moves_no_time(void **state)
+{
+	struct rig *rig = rig_new();
+	uint64_t paused;
+
+	rig_write(rig, 0, HV_MSR_REFERENCE_TSC, PAGE);
+	rig_write(rig, 1, HV_MSR_STIMER0_CONFIG, 0x1ed9);
+	rig_write(rig, 1, HV_MSR_STIMER0_COUNT, 5000);
+	rig_advance(rig, 4000);
+	paused = hv_reference_time(rig->hv);
+	atomic_fetch_add(&rig->tsc, 60 * rig_config(rig).tsc_hz);
+	assert_true(hv_reference_time(rig->hv) > paused + 59 * (uint64_t)HV_REFERENCE_HZ);
+	hv_set_reference_time(rig->hv, paused);
+	assert_int_equal(hv_reference_time(rig->hv), paused);
+	assert_int_equal(time_from_page(rig), paused);
+	hv_timer_expired(rig->hv, 1, 0);
+	assert_int_equal(rig->interrupts[1][0xed], 0);
+	rig_advance(rig, 2000);
+	assert_int_equal(rig->interrupts[1][0xed], 1);
+	rig_free(rig);
+}
+
 static void reset_begins_time_again(void **state)
 {
 	struct rig *rig = rig_new();
@@ -157,6 +180,7 @@ int main(void)
 		cmocka_unit_test(the_page_is_filled_when_it_appears),
 		cmocka_unit_test(a_restored_time_continues_everywhere),
 		cmocka_unit_test(timers_follow_a_restored_time),
+		cmocka_unit_test(a_pause_that_the_tsc_ran_through_moves_no_time),
 		cmocka_unit_test(reset_begins_time_again),
 	};
 

@@ -188,10 +188,32 @@ int partition_get_clocks(struct partition *part, struct partition_clocks *ret_cl
 	return part->ops->get_clocks(part, ret_clocks);
 }
 
+int partition_stop_time(struct partition *part)
+{
+	if (!part->ops->stop_time)
+		return -ENOTSUP;
+	if (part->time_stopped)
+		return -EALREADY;
+	part->time_stopped = true;
+	return part->ops->stop_time(part);
+}
+
+int partition_start_time(struct partition *part)
+{
+	if (!part->ops->start_time)
+		return -ENOTSUP;
+	if (!part->time_stopped)
+		return -EALREADY;
+	part->time_stopped = false;
+	return part->ops->start_time(part);
+}
+
 int vp_set_state(struct vp *vp, const struct vp_state *state)
 {
 	if (state->activity > VP_WAIT_FOR_SIPI)
 		return -EINVAL;
+	if (vp->part->time_stopped)
+		return -EBUSY;
 	return vp->part->ops->vp_set_state(vp, state);
 }
 

@@ -186,11 +186,12 @@ struct vp_mode {
 	bool long_mode;	     /* EFER.LMA */
 };
 
-/* The guest's clocks, which do not change while the partition lives. */
+/* The guest's clocks. Their rates do not change while the partition lives. */
 struct partition_clocks {
 	uint64_t tsc_hz;
 	uint64_t apic_hz;    /* the local APIC timers', before the divider */
-	uint64_t tsc_offset; /* VP 0's TSC minus the host's, as long as the guest does not write it */
+	/* VP 0's TSC minus the host's, until the guest writes it or its time is stopped. */
+	uint64_t tsc_offset;
 };
 
 struct partition_stat {
@@ -226,6 +227,9 @@ struct partition_ops {
 	int (*get_clocks)(struct partition *part, struct partition_clocks *ret_clocks);
 	/* NULL: the guest must flush its processors' TLBs by itself. */
 	int (*flush_tlb)(struct partition *part, struct vp *caller, uint64_t vp_mask);
+	/* NULL, both: the guest's time cannot be stopped. */
+	int (*stop_time)(struct partition *part);
+	int (*start_time)(struct partition *part);
 	/* NULL: no statistics. */
 	size_t (*get_stats)(struct partition *part, struct partition_stat *stats, size_t max);
 };
@@ -245,6 +249,7 @@ struct partition {
 	unsigned int vp_count;
 	uint16_t hypercall_port, signal_port;
 	unsigned int trace; /* PARTITION_TRACE_* */
+	bool time_stopped;
 };
 struct vp {
 	struct partition *part;
@@ -293,7 +298,8 @@ void vp_cancel(struct vp *vp);
 /*
  * Registers and state; VP thread, between exits. After a PIO, MMIO or MSR exit the instruction is
  * not complete: RIP may be before or after it, so state to be saved is taken after a cancelled run.
- * set_state: -EINVAL when the state is impossible (reserved bits); then nothing was changed.
+ * set_state: -EINVAL when the state is impossible (reserved bits), -EBUSY while time is stopped;
+ * then nothing was changed.
  */
 int vp_get_regs(struct vp *vp, struct vp_regs *ret_regs);
 int vp_set_regs(struct vp *vp, const struct vp_regs *regs);
@@ -301,8 +307,20 @@ int vp_get_state(struct vp *vp, struct vp_state *ret_state);
 int vp_set_state(struct vp *vp, const struct vp_state *state);
 int vp_get_mode(struct vp *vp, struct vp_mode *ret_mode);
 
-/* partition_get_clocks() - VP 0's thread, before it runs first. */
+/* partition_get_clocks() - VP 0's thread, before it runs first or between two runs. */
 int partition_get_clocks(struct partition *part, struct partition_clocks *ret_clocks);
+
+/*
+ * partition_stop_time(), partition_start_time() - in between, the guest's time stands still
+ * The VPs' TSCs and local APIC timers go on from where they were stopped; meanwhile no timer
+ * expires, vp_get_state() tells of the moment of the stop, and interrupts that devices send are
+ * kept. The caller's devices have clocks of their own to stop.
+ * Context: any thread, while no thread is inside vp_run() of any VP, until start has returned.
+ * Returns: 0; -ENOTSUP the engine cannot: time goes on; -EALREADY it is stopped (or runs) already;
+ *          or the host's error: then time has been lost, but it runs (or stands) nevertheless.
+ */
+int partition_stop_time(struct partition *part);
+int partition_start_time(struct partition *part);
 
 /* Interrupts; any thread. */
 int partition_send_msi(struct partition *part, const struct msi *msi);

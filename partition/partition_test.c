@@ -79,6 +79,12 @@ static int fake_doorbell(struct partition *part, const struct doorbell *bell)
 	return 0;
 }
 
+static int fake_time(struct partition *part)
+{
+	calls++;
+	return 0;
+}
+
 static const struct partition_ops fake_ops = {
 	.create = fake_create,
 	.destroy = fake_destroy,
@@ -91,6 +97,8 @@ static const struct partition_ops fake_ops = {
 	.set_ioapic_routes = fake_routes,
 	.add_doorbell = fake_doorbell,
 	.remove_doorbell = fake_doorbell,
+	.stop_time = fake_time,
+	.start_time = fake_time,
 };
 static const struct engine fake_engine = {.name = "fake", .ops = &fake_ops};
 
@@ -317,11 +325,36 @@ static void messages_go_to_the_local_apics_only(void **state)
 	partition_free(part);
 }
 
+static void time_stops_once_and_starts_once(void **state)
+{
+	static const struct vp_state any;
+	struct partition *part = fixture(0);
+	struct vp *vp;
+
+	assert_int_equal(partition_create_vp(part, 0, &vp), 0);
+	calls = 0;
+	assert_int_equal(partition_start_time(part), -EALREADY);
+	assert_int_equal(partition_stop_time(part), 0);
+	assert_int_equal(partition_stop_time(part), -EALREADY);
+	assert_int_equal(vp_set_state(vp, &any), -EBUSY);
+	assert_int_equal(calls, 1);
+	assert_int_equal(partition_start_time(part), 0);
+	assert_int_equal(partition_start_time(part), -EALREADY);
+	assert_int_equal(vp_set_state(vp, &any), 0);
+	assert_int_equal(calls, 3);
+	partition_free(part);
+}
+
 static void abilities_an_engine_lacks_answer_politely(void **state)
 {
+	static const struct partition_ops no_ops;
 	struct partition *part = fixture(0);
+	struct partition timeless = {.ops = &no_ops};
 	struct partition_stat stats[4];
 	uint64_t bitmap[1];
+
+	assert_int_equal(partition_stop_time(&timeless), -ENOTSUP);
+	assert_int_equal(partition_start_time(&timeless), -ENOTSUP);
 
 	assert_int_equal(partition_get_dirty(part, 0, PAGE_BYTES, bitmap), -ENOTSUP);
 	assert_int_equal(partition_get_stats(part, stats, ARRAY_SIZE(stats)), 0);
@@ -374,6 +407,7 @@ int main(void)
 		cmocka_unit_test(devices_see_ram_and_nothing_else),
 		cmocka_unit_test(doorbells_that_no_write_could_ring_are_refused),
 		cmocka_unit_test(messages_go_to_the_local_apics_only),
+		cmocka_unit_test(time_stops_once_and_starts_once),
 		cmocka_unit_test(abilities_an_engine_lacks_answer_politely),
 		cmocka_unit_test(exits_are_described_in_readable_lines),
 	};

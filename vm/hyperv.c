@@ -6,10 +6,10 @@
  * writes the connection's number to a port that is bound to the channel's eventfd.
  *
  * Time: the guest's TSC is the host's plus an offset that is the same for all VPs, so any thread
- * can tell the reference time. Synthetic timers are timers of the loop; they may ring early by the
- * drift between CLOCK_MONOTONIC and the TSC, and hv asks again then. The TSC is not offered as
- * invariant, because the machine may move to a host with another rate: the guest's clock is the
- * reference TSC page.
+ * can tell the reference time; while time is stopped, that TSC stands still. Synthetic timers are
+ * timers of the loop; they may ring early by the drift between CLOCK_MONOTONIC and the TSC, and hv
+ * asks again then. The TSC is not offered as invariant, because the machine may move to a host with
+ * another rate: the guest's clock is the reference TSC page.
  */
 #include "hyperv.h"
 
@@ -33,7 +33,8 @@ struct hyperv {
 	struct partition *part;
 	struct loop *loop;
 	struct hyperv_events events;
-	struct partition_clocks clocks;
+	_Atomic uint64_t tsc_offset;  /* the guest's TSC minus the host's */
+	_Atomic uint64_t stopped_tsc; /* the guest's TSC while time is stopped; 0: it runs */
 	pthread_mutex_t lock; /* hv's */
 	struct hv *hv;
 	struct vmbus *bus;
@@ -53,8 +54,9 @@ struct hyperv {
 static uint64_t guest_tsc(void *ctx)
 {
 	struct hyperv *hyperv = ctx;
+	uint64_t stopped = hyperv->stopped_tsc;
 
-	return __builtin_ia32_rdtsc() + hyperv->clocks.tsc_offset;
+	return stopped ? stopped : __builtin_ia32_rdtsc() + hyperv->tsc_offset;
 }
 
 static void *ram(void *ctx, gpa_t gpa, uint64_t bytes)
@@ -79,6 +81,7 @@ static void interrupt(void *ctx, unsigned int vp, uint8_t vector)
 	partition_send_msi(hyperv->part, &msi);
 }
 
+/* While time is stopped none is due; hv asks for all again when it runs. */
 static void arm_timer(void *ctx, unsigned int vp, unsigned int number, uint64_t due_100ns)
 {
 	struct hyperv *hyperv = ctx;
@@ -86,7 +89,7 @@ static void arm_timer(void *ctx, unsigned int vp, unsigned int number, uint64_t 
 	uint64_t now_100ns = hv_reference_time(hyperv->hv);
 	uint64_t wait_100ns = due_100ns > now_100ns ? due_100ns - now_100ns : 0;
 
-	if (due_100ns)
+	if (due_100ns && !hyperv->stopped_tsc)
 		loop_timer_arm_ns(timer, monotonic_ns() + MIN(wait_100ns, LONGEST_WAIT_100NS) * 100);
 	else
 		loop_timer_cancel(timer);
@@ -421,6 +424,26 @@ void hyperv_get_status(struct hyperv *hyperv, uint64_t *ret_guest_os_id,
 	*ret_vmbus_version = status.version;
 }
 
+/* --- stopped time --- */
+
+void hyperv_stop_time(struct hyperv *hyperv)
+{
+	hyperv->stopped_tsc = guest_tsc(hyperv);
+}
+
+/* An engine that cannot stop the TSC, or not exactly, has let it jump. */
+void hyperv_start_time(struct hyperv *hyperv)
+{
+	uint64_t now_100ns = hv_reference_time(hyperv->hv);
+	struct partition_clocks clocks;
+
+	if (!partition_get_clocks(hyperv->part, &clocks))
+		hyperv->tsc_offset = clocks.tsc_offset;
+	hyperv->stopped_tsc = 0;
+	hv_set_reference_time(hyperv->hv, now_100ns);
+	ic_sync_time(hyperv->ic, true);
+}
+
 /* --- the whole --- */
 
 static int make_timers(struct hyperv *hyperv)
@@ -443,12 +466,14 @@ static int make_hv(struct hyperv *hyperv)
 {
 	struct partition *part = hyperv->part;
 	struct hv_config config = make_config(part->engine, part->vp_count, hyperv);
-	int r = partition_get_clocks(part, &hyperv->clocks);
+	struct partition_clocks clocks;
+	int r = partition_get_clocks(part, &clocks);
 
 	if (r < 0)
 		return r;
-	config.tsc_hz = hyperv->clocks.tsc_hz;
-	config.apic_hz = hyperv->clocks.apic_hz;
+	hyperv->tsc_offset = clocks.tsc_offset;
+	config.tsc_hz = clocks.tsc_hz;
+	config.apic_hz = clocks.apic_hz;
 	return hv_new(&config, &hyperv->hv);
 }
 

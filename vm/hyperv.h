@@ -48,6 +48,14 @@ void hyperv_msr(struct hyperv *hyperv, struct vp *vp, struct vp_exit *exit);
 bool hyperv_hypercall(struct hyperv *hyperv, struct vp *vp);
 void hyperv_signal(struct hyperv *hyperv, uint32_t connection_id);
 
+/*
+ * hyperv_stop_time(), hyperv_start_time() - the reference time and the synthetic timers stand still
+ * in between; then the guest is told to set its clock. After partition_stop_time() and
+ * partition_start_time(), whether these could or not, while no VP runs. On the loop's thread.
+ */
+void hyperv_stop_time(struct hyperv *hyperv);
+void hyperv_start_time(struct hyperv *hyperv);
+
 /* --- the loop's thread --- */
 
 struct ic *hyperv_ic(struct hyperv *hyperv);

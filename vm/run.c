@@ -12,7 +12,8 @@
  * Invariants:
  *   1. vm->machine changes on the loop's thread only, while the loop is not running.
  *   2. A VP thread that sees vm->ending does not enter the guest again.
- *   3. While vm->paused is set no VP enters the guest, and the chipset's clock stands still.
+ *   3. While vm->paused is set no VP enters the guest. When all have left it (parked), the guest's
+ *      time is stopped: devices, processors, reference time. It is started again before a VP runs.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -58,7 +59,10 @@ struct vm {
 	pthread_cond_t resume; /* paused or ending changed */
 	unsigned int running;  /* VP threads that have not come to their end */
 	pthread_cond_t idle;   /* running became 0 */
+	unsigned int parked;   /* VP threads that wait for the end of the pause */
 	atomic_bool ending, paused;
+	struct loop_work all_parked; /* posted when that may be so */
+	bool time_stopped;	     /* the loop's thread */
 };
 
 /* --- the end of a boot --- */
@@ -147,21 +151,68 @@ static void on_crash(void *ctx, const struct hv_crash *crash)
 	log_warning("the guest reports a crash, with %s", report);
 }
 
+/* --- pausing; the loop's thread --- */
+
+/* No VP runs. An engine that cannot stop its processors' time is no reason to let the rest run on.
+ */
+static void stop_time(struct vm *vm)
+{
+	struct machine *machine = vm->machine;
+	int r = partition_stop_time(machine->part);
+
+	if (r < 0)
+		log_warning("the processors' time goes on while the guest is paused: %s",
+			    strerror(-r));
+	chipset_stop_clock(machine->chipset);
+	if (machine->hyperv)
+		hyperv_stop_time(machine->hyperv);
+	vm->time_stopped = true;
+}
+
+static void start_time(struct vm *vm)
+{
+	struct machine *machine = vm->machine;
+	int r;
+
+	if (!vm->time_stopped)
+		return;
+	vm->time_stopped = false;
+	r = partition_start_time(machine->part);
+	if (r < 0 && r != -ENOTSUP)
+		log_warning("the processors' time has jumped: %s", strerror(-r));
+	chipset_start_clock(machine->chipset);
+	if (machine->hyperv)
+		hyperv_start_time(machine->hyperv);
+}
+
+static void when_all_parked(struct loop_work *work)
+{
+	struct vm *vm = container_of(work, struct vm, all_parked);
+	bool parked;
+
+	pthread_mutex_lock(&vm->lock);
+	parked = vm->paused && !vm->ending && vm->parked == vm->running;
+	pthread_mutex_unlock(&vm->lock);
+	if (parked && !vm->time_stopped)
+		stop_time(vm);
+}
+
 static void pause_vps(struct vm *vm)
 {
 	if (vm->paused)
 		return;
 	vm->paused = true;
-	chipset_stop_clock(vm->machine->chipset);
 	for (unsigned int i = 0; i < vm->thread_count; i++)
 		vp_cancel(vm->threads[i].vp);
+	/* They may all be parked still, from a pause that has just ended. */
+	loop_post(vm->config.loop, &vm->all_parked);
 }
 
 static void resume_vps(struct vm *vm)
 {
 	if (!vm->paused)
 		return;
-	chipset_start_clock(vm->machine->chipset);
+	start_time(vm);
 	pthread_mutex_lock(&vm->lock);
 	vm->paused = false;
 	pthread_cond_broadcast(&vm->resume);
@@ -287,8 +338,11 @@ static void (*const exit_handlers[])(struct vp_thread *self, struct vp_exit *exi
 static void wait_while_paused(struct vm *vm)
 {
 	pthread_mutex_lock(&vm->lock);
+	if (++vm->parked == vm->running)
+		loop_post(vm->config.loop, &vm->all_parked);
 	while (vm->paused && !vm->ending)
 		pthread_cond_wait(&vm->resume, &vm->lock);
+	vm->parked--;
 	pthread_mutex_unlock(&vm->lock);
 }
 
@@ -410,10 +464,13 @@ static void take_stats(struct vm *vm)
 
 static void free_machine(struct vm *vm)
 {
+	vm->paused = vm->time_stopped =
+		false; /* nothing to resume while its devices come to rest */
 	machine_free(vm->machine);
 	vm->machine = NULL;
 	drives_machine_gone(vm->drives);
 	vm->paused = false;
+	loop_work_cancel(vm->config.loop, &vm->all_parked);
 }
 
 static int run_boot(struct vm *vm, struct vm_error *error)
@@ -636,6 +693,7 @@ int vm_new(const struct vm_config *config, struct vm **ret_vm)
 		return -ENOMEM;
 	}
 	vm->config = *config;
+	vm->all_parked.run = when_all_parked;
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_cond_init(&vm->resume, NULL);
 	pthread_cond_init(&vm->idle, NULL);

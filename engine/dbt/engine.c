@@ -415,6 +415,33 @@ static int dbt_get_clocks(struct partition *base, struct partition_clocks *clock
 	return 0;
 }
 
+/* No VP runs, so nobody but the timer thread looks at a clock meanwhile. */
+static int dbt_stop_time(struct partition *base)
+{
+	atomic_store(&to_dbt(base)->stopped_tsc, host_rdtsc());
+	return 0;
+}
+
+static int dbt_start_time(struct partition *base)
+{
+	struct dbt_partition *part = to_dbt(base);
+	uint64_t lost = host_rdtsc() - atomic_load(&part->stopped_tsc);
+
+	for (unsigned int i = 0; i < base->vp_count; i++) {
+		struct dbt_vp *vp = partition_vp(part, i);
+
+		if (!vp)
+			continue;
+		vp->tsc_offset -= lost;
+		apic_timer_delay(vp, lost);
+	}
+	atomic_store(&part->stopped_tsc, 0);
+	for (unsigned int i = 0; i < base->vp_count; i++)
+		if (partition_vp(part, i))
+			apic_timer_wake(partition_vp(part, i));
+	return 0;
+}
+
 /* --- events --- */
 
 static void dbt_cancel(struct vp *base)
@@ -540,6 +567,8 @@ static const struct partition_ops dbt_ops = {
 	.vp_get_mode = dbt_get_mode,
 	.get_clocks = dbt_get_clocks,
 	.flush_tlb = dbt_flush_tlb,
+	.stop_time = dbt_stop_time,
+	.start_time = dbt_start_time,
 	.get_stats = dbt_get_stats,
 };
 

@@ -44,6 +44,7 @@ struct dbt_partition {
 	void *ctx;
 	_Atomic uint32_t extint; /* level of the 8259's INTR */
 	uint64_t tsc_hz;         /* host TSC, measured or from CPUID/KVM */
+	_Atomic uint64_t stopped_tsc; /* the host's TSC when time was stopped; 0: it runs */
 	unsigned int physical_bits; /* MAXPHYADDR shown to the guest */
 	bool has_1g_pages;
 	struct apic_timers *timers;

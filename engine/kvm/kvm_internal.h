@@ -10,6 +10,7 @@
  * exits.c  KVM_EXIT_* to struct vp_exit and the caller's answers back
  * state.c  struct vp_state to and from KVM's structures
  * msrs.c   the MSRs of struct vp_state; the filter that makes MSRs exit
+ * time.c   stopping the guest's time
  * cpuid.c  what can be shown to a guest, and showing it
  * probe.c  whether this host's KVM is usable
  */
@@ -38,6 +39,7 @@ struct kvm_slot {
 struct kvm_partition {
 	struct partition part;
 	int kvm_fd, vm_fd;
+	pthread_rwlock_t message_lock; /* time.c */
 	size_t run_bytes;     /* size of a VP's struct kvm_run mapping */
 	pthread_mutex_t lock; /* slots */
 	struct kvm_slot slots[PARTITION_MAX_SLOTS];
@@ -53,8 +55,15 @@ struct kvm_partition {
 #define REQUEST_NMI    0x2u
 #define REQUEST_EXTINT 0x4u /* look at kvm_partition.extint again */
 
+/* A VP's clocks while the partition's time is stopped. */
+struct kvm_stopped_clocks {
+	uint64_t host_tsc, offset, deadline; /* the TSC's offset, the TSC deadline */
+	uint32_t initial, current; /* counts of the local APIC's timer; 0: it does not count */
+};
+
 struct kvm_vp {
 	struct vp vp;
+	struct kvm_stopped_clocks stopped;
 	int fd;
 	struct kvm_run *run;
 	_Atomic uint32_t requests;
@@ -103,10 +112,19 @@ int kvm_vp_set_cpuid(struct kvm_vp *vp);
 int kvm_set_msr_filter(struct kvm_partition *part, const struct partition_config *config);
 int kvm_vp_get_msrs(struct kvm_vp *vp, struct vp_state *state);
 int kvm_vp_set_msrs(struct kvm_vp *vp, const struct vp_state *state);
-/* The offset of the VP's TSC from the host's, as exact as a call of the kernel can tell. */
+/* The offset of the VP's TSC from the host's: exact from Linux 5.16 on, else as a call can tell. */
 int kvm_vp_get_tsc_offset(struct kvm_vp *vp, uint64_t *ret_offset);
+/* Give it such an offset or, before Linux 5.16, the value @tsc, which that amounts to now. */
+int kvm_vp_set_tsc(struct kvm_vp *vp, uint64_t offset, uint64_t tsc);
+int kvm_vp_get_tsc_deadline(struct kvm_vp *vp, uint64_t *ret_deadline);
 /* Only meaningful once the local APIC's timer mode is in place. */
 int kvm_vp_set_tsc_deadline(struct kvm_vp *vp, uint64_t deadline);
+
+/* time.c */
+int kvm_stop_time(struct partition *part);
+int kvm_start_time(struct partition *part);
+/* Put the stopped clocks in the place of those that KVM tells. */
+void kvm_vp_show_stopped_clocks(const struct kvm_vp *vp, struct vp_state *state);
 
 /* vp.c */
 int kvm_create_vp(struct partition *part, unsigned int index, struct vp **ret_vp);

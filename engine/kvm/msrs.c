@@ -20,6 +20,7 @@
 	}
 #define MSR_TSC		 0x10
 #define MSR_TSC_DEADLINE 0x6e0
+#define TSC_FAR_OFF	 BIT(40) /* minutes */
 
 static const struct {
 	uint32_t index;
@@ -169,11 +170,32 @@ int kvm_set_msr_filter(struct kvm_partition *part, const struct partition_config
 	return kvm_call(part->vm_fd, KVM_X86_SET_MSR_FILTER, &filter);
 }
 
+/* --- the TSC --- */
+
+int kvm_vp_get_tsc_deadline(struct kvm_vp *vp, uint64_t *ret_deadline)
+{
+	struct msr_list list = {.count = 1, .entries[0].index = MSR_TSC_DEADLINE};
+	int count = kvm_call(vp->fd, KVM_GET_MSRS, &list);
+
+	if (count < 0)
+		return count;
+	*ret_deadline = count == 1 ? list.entries[0].data : 0; /* a host that does not know it */
+	return 0;
+}
+
+static int tsc_offset_attribute(struct kvm_vp *vp, unsigned long request, uint64_t *offset)
+{
+	struct kvm_device_attr attribute = {
+		.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)offset};
+
+	return kvm_call(vp->fd, request, &attribute);
+}
+
 /*
  * The reading that took the shortest time says best what the host's TSC was at that moment. A
  * processor's clock cannot be read more exactly from outside.
  */
-int kvm_vp_get_tsc_offset(struct kvm_vp *vp, uint64_t *ret_offset)
+static int measure_tsc_offset(struct kvm_vp *vp, uint64_t *ret_offset)
 {
 	struct msr_list tsc = {.count = 1, .entries[0].index = MSR_TSC};
 	uint64_t shortest = UINT64_MAX;
@@ -191,4 +213,27 @@ int kvm_vp_get_tsc_offset(struct kvm_vp *vp, uint64_t *ret_offset)
 		*ret_offset = tsc.entries[0].data - (before + took / 2);
 	}
 	return 0;
+}
+
+int kvm_vp_get_tsc_offset(struct kvm_vp *vp, uint64_t *ret_offset)
+{
+	if (tsc_offset_attribute(vp, KVM_GET_DEVICE_ATTR, ret_offset) >= 0)
+		return 0;
+	return measure_tsc_offset(vp, ret_offset);
+}
+
+/*
+ * KVM takes a value within a second of what the last one written to any VP has become since for an
+ * attempt to synchronize the VPs, and keeps that one's offset. So VP 0's is first written with a
+ * value that is far off, and the other VPs follow it.
+ */
+int kvm_vp_set_tsc(struct kvm_vp *vp, uint64_t offset, uint64_t tsc)
+{
+	int r = 0;
+
+	if (tsc_offset_attribute(vp, KVM_SET_DEVICE_ATTR, &offset) >= 0)
+		return 0;
+	if (vp->vp.index == 0)
+		r = set_one(vp, MSR_TSC, tsc + TSC_FAR_OFF);
+	return r < 0 ? r : set_one(vp, MSR_TSC, tsc);
 }

@@ -346,6 +346,8 @@ int kvm_vp_get_state(struct vp *base, struct vp_state *ret_state)
 		r = kvm_call(vp->fd, KVM_GET_LAPIC, ret_state->lapic);
 	if (r >= 0)
 		events_from_kvm(ret_state, &events);
+	if (base->part->time_stopped)
+		kvm_vp_show_stopped_clocks(vp, ret_state);
 	return r < 0 ? r : 0;
 }
 

@@ -94,6 +94,7 @@ static void kvm_destroy(struct partition *base)
 		close(part->vm_fd);
 	if (part->kvm_fd >= 0)
 		close(part->kvm_fd);
+	pthread_rwlock_destroy(&part->message_lock);
 	pthread_mutex_destroy(&part->lock);
 	free(part->cpuid);
 	free(part);
@@ -110,6 +111,7 @@ static int kvm_create(const struct partition_config *config, struct partition **
 	part->acknowledge_extint = config->acknowledge_extint;
 	part->ctx = config->ctx;
 	pthread_mutex_init(&part->lock, NULL);
+	pthread_rwlock_init(&part->message_lock, NULL);
 	r = kvm_install_kick();
 	if (r >= 0)
 		r = open_device(part);
@@ -214,8 +216,11 @@ static int kvm_send_msi(struct partition *base, const struct msi *msi)
 		.address_hi = (uint32_t)(msi->address >> 32),
 		.data = msi->data,
 	};
-	int r = kvm_call(part->vm_fd, KVM_SIGNAL_MSI, &message);
+	int r;
 
+	pthread_rwlock_rdlock(&part->message_lock);
+	r = kvm_call(part->vm_fd, KVM_SIGNAL_MSI, &message);
+	pthread_rwlock_unlock(&part->message_lock);
 	atomic_fetch_add_explicit(&part->messages, 1, memory_order_relaxed);
 	/* A message that no local APIC takes is lost, as on a real bus: not the sender's error. */
 	return r == -EINVAL ? -EINVAL : 0;
@@ -366,6 +371,8 @@ static const struct partition_ops kvm_ops = {
 	.get_dirty = kvm_get_dirty,
 	.vp_get_mode = kvm_vp_get_mode,
 	.get_clocks = kvm_get_clocks,
+	.stop_time = kvm_stop_time,
+	.start_time = kvm_start_time,
 	.get_stats = kvm_get_stats,
 };
 

@@ -24,6 +24,9 @@ PAYLOAD(extint)
 PAYLOAD(extint_halted)
 PAYLOAD(nmi)
 PAYLOAD(level)
+PAYLOAD(report_tsc)
+PAYLOAD(stopped_deadline)
+PAYLOAD(stopped_count)
 
 #define MSI_ADDRESS 0xfee00000u
 #define MSI_LEVEL   0xc000u
@@ -223,5 +226,119 @@ bool case_level_interrupts_report_their_end(struct rig *rig)
 	TRY(rig_expect_reason(rig, 0, VP_EXIT_PIO));
 	TRY(send_msi(rig, 0x42)); /* an edge has no end to report */
 	TRY(counts(rig, 0, 0, 1, 1, 0));
+	return rig_done(rig);
+}
+
+/* --- stopped time --- */
+
+#define LAPIC_CURRENT_COUNT 0x390
+/* What two clocks, or one read from two places, may disagree by: far less than what is stopped. */
+#define SLACK_TSC 20000000
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* The state of VP 0 before and after the host's clocks went on for both bounds. */
+static bool stop_for(struct rig *rig, uint64_t ticks, uint64_t ns, struct vp_state states[2])
+{
+	uint64_t tsc = __builtin_ia32_rdtsc(), start_ns = now_ns();
+
+	TRY(rig_ok(rig, "partition_stop_time", partition_stop_time(rig->part)));
+	TRY(rig_ok(rig, "vp_get_state", vp_get_state(rig->vp[0], &states[0])));
+	while (__builtin_ia32_rdtsc() - tsc < ticks || now_ns() - start_ns < ns)
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+	return rig_ok(rig, "vp_get_state", vp_get_state(rig->vp[0], &states[1]));
+}
+
+static bool reported_tsc(struct rig *rig, unsigned int vp, uint64_t *ret_tsc)
+{
+	uint64_t tsc = 0;
+
+	for (unsigned int i = 0; i < 2; i++) {
+		TRY(rig_run(rig, vp));
+		TRY(EXPECT_EQ(rig, "exit reason", rig->exit[vp].reason, VP_EXIT_PIO));
+		tsc = tsc << 32 | rig->exit[vp].pio.data;
+	}
+	*ret_tsc = tsc;
+	return true;
+}
+
+/* The VP's TSC goes on from @stopped: no further than the host's since it was @started. */
+static bool goes_on_from(struct rig *rig, unsigned int vp, uint64_t stopped, uint64_t started)
+{
+	uint64_t tsc, passed;
+
+	TRY(reported_tsc(rig, vp, &tsc));
+	passed = __builtin_ia32_rdtsc() - started;
+	if (tsc + SLACK_TSC < stopped)
+		return rig_fail(rig, "the TSC of VP %u went back by %llu", vp,
+				(unsigned long long)(stopped - tsc));
+	if (tsc > stopped + passed + SLACK_TSC)
+		return rig_fail(rig,
+				"the TSC of VP %u went on by %llu while the host's did by %llu", vp,
+				(unsigned long long)(tsc - stopped), (unsigned long long)passed);
+	return true;
+}
+
+bool case_tsc_and_deadline_stand_still_while_time_is_stopped(struct rig *rig)
+{
+	struct vp_state states[2], other;
+	uint64_t started;
+
+	TRY(rig_start(rig, 1, report_tsc));
+	TRY(reported_tsc(rig, 1, &started));
+	TRY(rig_start(rig, 0, stopped_deadline));
+	TRY(rig_expect_reason(rig, 0, VP_EXIT_PIO));
+	TRY(stop_for(rig, 2ull * STOPPED_DEADLINE_TSC, 0, states));
+	TRY(EXPECT_EQ(rig, "TSC while stopped", states[1].tsc, states[0].tsc));
+	TRY(EXPECT_EQ(rig, "deadline while stopped", states[1].tsc_deadline,
+		      states[0].tsc_deadline));
+	TRY(rig_ok(rig, "vp_get_state", vp_get_state(rig->vp[1], &other)));
+	started = __builtin_ia32_rdtsc();
+	TRY(rig_ok(rig, "partition_start_time", partition_start_time(rig->part)));
+	TRY(goes_on_from(rig, 0, states[0].tsc, started));
+	TRY(goes_on_from(rig, 1, other.tsc, started));
+	TRY(rig_report(rig, 1)); /* not early */
+	TRY(counts(rig, 0, 1, 0, 0, 0));
+	return rig_done(rig);
+}
+
+bool case_timer_counts_stand_still_while_time_is_stopped(struct rig *rig)
+{
+	struct vp_state states[2];
+	uint64_t started_ns, left, went_on;
+
+	TRY(rig_start(rig, 0, stopped_count));
+	TRY(rig_expect_reason(rig, 0, VP_EXIT_PIO));
+	TRY(stop_for(rig, 0, 2ull * STOPPED_COUNT, states));
+	left = *(const uint32_t *)(states[0].lapic + LAPIC_CURRENT_COUNT);
+	TRY(EXPECT_EQ(rig, "count while stopped",
+		      *(const uint32_t *)(states[1].lapic + LAPIC_CURRENT_COUNT), left));
+	started_ns = now_ns();
+	TRY(rig_ok(rig, "partition_start_time", partition_start_time(rig->part)));
+	TRY(counts(rig, 0, 1, 0, 0, 0));
+	went_on = now_ns() - started_ns;
+	/* A nanosecond a count; the host's two clocks may differ a little. */
+	if (went_on < left - left / 10)
+		return rig_fail(rig, "%llu ns were left, and it expired after %llu",
+				(unsigned long long)left, (unsigned long long)went_on);
+	return rig_done(rig);
+}
+
+bool case_interrupts_sent_while_time_is_stopped_are_kept(struct rig *rig)
+{
+	TRY(rig_start(rig, 0, stopped_count));
+	TRY(rig_expect_reason(rig, 0, VP_EXIT_PIO));
+	TRY(rig_ok(rig, "partition_stop_time", partition_stop_time(rig->part)));
+	TRY(send_msi(rig, 0x41));
+	TRY(rig_ok(rig, "partition_start_time", partition_start_time(rig->part)));
+	TRY(rig_run(rig, 0)); /* it wakes at once, or on a slow machine with the timer's too */
+	TRY(rig_report(rig, 1));
+	TRY(rig_report(rig, 0) && rig_report(rig, 0));
 	return rig_done(rig);
 }

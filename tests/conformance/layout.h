@@ -51,6 +51,10 @@
 #define MMIO_AT  0xd0000000 /* nothing is mapped here */
 #define EXTRA_AT 0x2000000  /* tests map things of their own here */
 
+/* How far ahead the timers are set that time is stopped for. */
+#define STOPPED_DEADLINE_TSC 500000000
+#define STOPPED_COUNT        300000000
+
 /* Ports */
 #define PORT_REPORT     0xe0 /* 4 bytes: a value */
 #define PORT_DONE       0xe1 /* 1 byte: the end */

@@ -171,6 +171,62 @@ PAYLOAD periodic
 	DONE
 END periodic
 
+/* Reports the TSC, high half first. */
+	.macro REPORT_TSC
+	rdtsc
+	xchg %eax, %edx
+	REPORT
+	REPORT_VALUE %edx
+	.endm
+
+PAYLOAD report_tsc
+1:	REPORT_TSC
+	jmp 1b
+END report_tsc
+
+/* Arms a TSC deadline, exits, reports the TSC, and waits for the deadline: not early, and once. */
+PAYLOAD stopped_deadline
+	X2APIC_ON
+	WRITE_MSR 0x832, 0x40040
+	rdtsc
+	shl $32, %rdx
+	or %rdx, %rax
+	add $STOPPED_DEADLINE_TSC, %rax
+	mov %rax, %r8
+	mov %rax, %rdx
+	shr $32, %rdx
+	mov $0x6e0, %ecx
+	wrmsr
+	out %al, $0x80
+	REPORT_TSC
+	sti
+	hlt
+	cli
+	rdtsc
+	shl $32, %rdx
+	or %rdx, %rax
+	xor %ebx, %ebx
+	cmp %r8, %rax
+	setae %bl
+	REPORT_VALUE %ebx
+	REPORT_COUNTS
+	DONE
+END stopped_deadline
+
+/* The same with a count: one-shot, divided by 1. */
+PAYLOAD stopped_count
+	X2APIC_ON
+	WRITE_MSR 0x83e, 0xb
+	WRITE_MSR 0x832, 0x40
+	WRITE_MSR 0x838, STOPPED_COUNT
+	out %al, $0x80
+	sti
+	hlt
+	cli
+	REPORT_COUNTS
+	DONE
+END stopped_count
+
 PAYLOAD extint
 	X2APIC_ON
 	WRITE_MSR 0x835, 0x700

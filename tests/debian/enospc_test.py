@@ -21,6 +21,7 @@ from harness import HANG_SECONDS, Failure, argument, check, report, run
 MIB = 1 << 20
 SMALL, LARGE = 48 * MIB, 512 * MIB
 WRITTEN = 64 * MIB  # more than SMALL holds
+LONG_WAIT_SECONDS = 27
 
 
 def wanted_sum():
@@ -157,6 +158,40 @@ def waits_and_goes_on(guest, kind):
     guest.check_messages()
 
 
+def uptime(guest):
+    return float(guest.shell("cat /proc/uptime").split()[0])
+
+
+def has_host_time(guest):
+    before = time.time()
+    date = float(guest.shell("date +%s.%N"))
+    return before - 1 < date < time.time() + 1
+
+
+def long_wait_is_no_time(guest):
+    """Longer than the 20 s after which a Linux takes a processor that did nothing for stuck."""
+    guest.shell("modprobe hv_utils")
+    with Disk(guest, SmallFiles, 6) as disk:
+        before, started = uptime(guest), time.monotonic()
+        disk.fill()
+        guest.terminal.type(b"while sleep 0.1; do echo tick; done & ticker=$!\n")
+        wait_until_waiting(guest, disk)
+        check_silent(guest)
+        waited = time.monotonic()
+        guest.terminal.wait_seconds(LONG_WAIT_SECONDS)
+        waited = time.monotonic() - waited
+        disk.place.give()
+        until(lambda: guest.ctl("status")["result"]["state"] == "running", "the guest goes on")
+        guest.shell("kill $ticker")
+        disk.check_contents()
+        lived, passed = uptime(guest) - before, time.monotonic() - started
+        check(lived < passed - waited + 1,
+              f"{lived:.1f} s for the guest, of {passed:.1f} s with {waited:.1f} s stopped")
+        until(lambda: has_host_time(guest), "the host's time of day")
+        disk.take_away()
+    guest.check_messages()
+
+
 def waits_for_both(guest):
     """The first to be full stops the guest, so the other's writes must be under way by then."""
     with Disk(guest, SmallFileSystem, 1) as first, Disk(guest, SmallFileSystem, 2) as second:
@@ -219,6 +254,7 @@ def full_guest_is_stopped(guest):
 CASES = [
     ("a limit on the size of files: the guest waits, then goes on",
      lambda guest: waits_and_goes_on(guest, SmallFiles)),
+    ("a long wait: for the guest no time has passed, but its clock is right", long_wait_is_no_time),
 ]
 AS_ROOT = [
     ("a full file system: the guest waits, then goes on",
@@ -232,7 +268,7 @@ AS_ROOT = [
 
 def main():
     cases = CASES + (AS_ROOT if os.geteuid() == 0 else [])
-    with Debian(1, append="quiet init=/bin/bash", memory="512M") as guest:
+    with Debian(2, append="quiet init=/bin/bash", memory="512M") as guest:
         guest.start_shell()
         return report(cases, lambda case: case(guest))
 

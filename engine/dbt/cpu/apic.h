@@ -48,6 +48,13 @@ int apic_acknowledge(struct dbt_vp *vp);
 /* The guest's TSC was changed: a deadline in terms of it is armed anew. */
 void apic_tsc_changed(struct dbt_vp *vp);
 
+/*
+ * Time was stopped for @tsc ticks of the host's counter and runs again: delay first, for every VP;
+ * wake after the clock runs, which sets the alarms. No VP runs.
+ */
+void apic_timer_delay(struct dbt_vp *vp, uint64_t tsc);
+void apic_timer_wake(struct dbt_vp *vp);
+
 /* Any thread. */
 void apic_raise(struct dbt_vp *vp, uint8_t vector); /* a fixed, edge-triggered interrupt */
 void apic_send_msi(struct dbt_partition *part, const struct msi *msi);

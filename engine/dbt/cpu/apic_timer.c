@@ -1,7 +1,10 @@
 /*
  * apic_timer.c - the local APIC's timer: one-shot, periodic and TSC-deadline
  *
- * The bus clock is 1 GHz: one count is a nanosecond times the divider. Time is the host's TSC.
+ * The bus clock is 1 GHz: one count is a nanosecond times the divider. Time is the host's TSC, and
+ * while the partition's time is stopped, what it was then. To start it again, every due time is
+ * moved by what has passed, before the clock moves: so who finds a due time passed by a clock that
+ * runs again cannot exchange the old one.
  *
  * apic.timer_due_tsc is the host TSC of the next expiry; 0: not running. It is all that the VP
  * thread, which programs the timer, and the partition's timer thread, which sees it expire, have
@@ -89,17 +92,20 @@ static void raise_timer(struct dbt_vp *vp)
 /* Raises what has expired and sets the alarm for what comes next. Any thread. */
 static void run_timer(struct dbt_vp *vp)
 {
+	struct dbt_partition *part = vp_partition(vp);
 	struct apic *apic = &vp->apic;
 	uint64_t due = atomic_load(&apic->timer_due_tsc);
 
 	while (due) {
-		uint64_t now = host_rdtsc();
+		uint64_t now = partition_tsc(part);
 		uint64_t period = atomic_load(&apic->timer_period_tsc);
 		uint64_t next;
 
 		if (now < due) {
 			uint64_t armed = due;
 
+			if (atomic_load(&part->stopped_tsc))
+				return; /* apic_timer_wake() is to come */
 			set_alarm(vp, due - now);
 			due = atomic_load(&apic->timer_due_tsc);
 			if (due == armed)
@@ -153,7 +159,7 @@ void apic_timer_start(struct dbt_vp *vp, uint32_t initial)
 
 uint32_t apic_timer_current(struct dbt_vp *vp)
 {
-	uint64_t due = atomic_load(&vp->apic.timer_due_tsc), now = host_rdtsc();
+	uint64_t due = atomic_load(&vp->apic.timer_due_tsc), now = partition_tsc(vp_partition(vp));
 	uint64_t period = atomic_load(&vp->apic.timer_period_tsc), count;
 	struct timespec left;
 
@@ -213,6 +219,21 @@ void apic_tsc_changed(struct dbt_vp *vp)
 {
 	if (apic_timer_deadline(vp))
 		apic_timer_set_deadline(vp, vp->apic.timer_deadline_tsc);
+}
+
+/* --- stopped time --- */
+
+void apic_timer_delay(struct dbt_vp *vp, uint64_t tsc)
+{
+	uint64_t due = atomic_load(&vp->apic.timer_due_tsc);
+
+	while (due && !atomic_compare_exchange_weak(&vp->apic.timer_due_tsc, &due, due + tsc))
+		;
+}
+
+void apic_timer_wake(struct dbt_vp *vp)
+{
+	run_timer(vp);
 }
 
 /* --- the timer thread; not light --- */

@@ -124,4 +124,12 @@ static inline uint64_t host_rdtsc(void)
 	return low | (uint64_t)high << 32;
 }
 
+/* The same as the partition's time has it: stopped with that. Any thread. */
+static inline uint64_t partition_tsc(struct dbt_partition *part)
+{
+	uint64_t now = host_rdtsc(), stopped = atomic_load(&part->stopped_tsc);
+
+	return stopped ? stopped : now;
+}
+
 #endif

@@ -39,7 +39,7 @@ static void get_control(const struct dbt_vp *vp, struct vp_state *state)
 	state->dr7 = vp->dr7;
 }
 
-static void get_msrs(const struct dbt_vp *vp, struct vp_state *state)
+static void get_msrs(struct dbt_vp *vp, struct vp_state *state)
 {
 	state->star = vp->star;
 	state->lstar = vp->lstar;
@@ -50,7 +50,7 @@ static void get_msrs(const struct dbt_vp *vp, struct vp_state *state)
 	state->sysenter_esp = vp->sysenter_esp;
 	state->sysenter_eip = vp->sysenter_eip;
 	state->pat = vp->pat;
-	state->tsc = host_rdtsc() + vp->tsc_offset;
+	state->tsc = partition_tsc(vp_partition(vp)) + vp->tsc_offset;
 	state->tsc_aux = vp->tsc_aux;
 	state->tsc_adjust = vp->tsc_adjust;
 	state->misc_enable = vp->misc_enable;
