@@ -130,23 +130,13 @@ static int set_words(struct parse *parse, const char *text)
 	return r;
 }
 
-static bool is_taken(const struct vm_drive *drive, const struct vm_drive *taken, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		if (taken[i].bus == drive->bus && taken[i].controller == drive->controller &&
-		    taken[i].lun == drive->lun)
-			return true;
-	return false;
-}
-
 /* The first free place on what was asked for; IDE goes on to the second channel. */
 static void choose_place(struct parse *parse, const struct vm_drive *taken, size_t count)
 {
 	struct vm_drive *drive = parse->drive;
-	unsigned int luns = drive->bus == VM_BUS_IDE ? 2 : VM_SCSI_LUNS;
 
-	while (is_taken(drive, taken, count)) {
-		if (++drive->lun < luns)
+	while (vm_is_taken(taken, count, drive)) {
+		if (++drive->lun < vm_luns(drive->bus))
 			continue;
 		if (parse->has_controller || drive->bus == VM_BUS_SCSI || drive->controller)
 			return; /* full: what attaches it says so */
@@ -160,11 +150,11 @@ static int check_place(const struct parse *parse, const struct vm_drive *taken, 
 	const struct vm_drive *drive = parse->drive;
 	bool ide = drive->bus == VM_BUS_IDE;
 
-	if (ide && (drive->controller > 1 || drive->lun > 1))
+	if (drive->controller >= vm_controllers(drive->bus) || drive->lun >= vm_luns(drive->bus))
 		strcpy(parse->reason, "with bus=ide, controller and lun are 0 or 1 each");
 	else if (ide && drive->dvd)
 		strcpy(parse->reason, "a DVD drive needs bus=scsi");
-	else if (is_taken(drive, taken, count))
+	else if (vm_is_taken(taken, count, drive))
 		snprintf(parse->reason, 128, "there is a drive at controller %u, lun %u already",
 			 drive->controller, drive->lun);
 	else

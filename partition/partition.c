@@ -281,9 +281,9 @@ int partition_flush_tlb(struct partition *part, struct vp *caller, uint64_t vp_m
 	return part->ops->flush_tlb(part, caller, vp_mask);
 }
 
-bool partition_can_flush_tlb(const struct partition *part)
+bool engine_can_flush_tlb(const struct engine *engine)
 {
-	return part->ops->flush_tlb;
+	return engine->ops->flush_tlb;
 }
 
 /* --- guest memory for devices --- */

@@ -369,10 +369,10 @@ void partition_memory_written(struct partition *part, gpa_t gpa, uint64_t bytes)
  * partition_flush_tlb() - drop every translation of the VPs in @vp_mask, synchronously
  * @caller: the VP on whose thread this is called, between its exits
  * After the return no VP of the mask uses a translation made before the call, where it runs.
- * Returns: 0; -ENOTSUP when the engine cannot (see partition_can_flush_tlb()).
+ * Returns: 0; -ENOTSUP when the engine cannot (see engine_can_flush_tlb()).
  */
 int partition_flush_tlb(struct partition *part, struct vp *caller, uint64_t vp_mask);
-bool partition_can_flush_tlb(const struct partition *part);
+bool engine_can_flush_tlb(const struct engine *engine);
 
 /* --- guest memory for devices; any thread --- */
 

@@ -12,9 +12,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define MAX_DRIVES (VM_SCSI_CONTROLLERS * VM_SCSI_LUNS + 4)
-
 struct drive {
+	struct drives *drives;
 	struct vm_drive place; /* its path is ours */
 	struct disk *disk;     /* NULL: an empty DVD drive */
 	struct disk *old;      /* a medium that is on its way out */
@@ -24,7 +23,7 @@ struct drive {
 };
 
 struct drives {
-	struct drive *list[MAX_DRIVES]; /* in order of arrival; NULL-free up to count */
+	struct drive *list[VM_MAX_DRIVES]; /* in order of arrival; NULL-free up to count */
 	size_t count;
 };
 
@@ -33,24 +32,17 @@ static enum vm_blame blame_of(const struct vm_drive *drive)
 	return drive->dvd ? BLAME_DVD : BLAME_DRIVE;
 }
 
-static bool same_place(const struct vm_drive *a, const struct vm_drive *b)
-{
-	return a->bus == b->bus && a->controller == b->controller && a->lun == b->lun;
-}
-
 static struct drive *find(const struct drives *drives, const struct vm_drive *place)
 {
 	for (size_t i = 0; i < drives->count; i++)
-		if (same_place(&drives->list[i]->place, place))
+		if (vm_same_place(&drives->list[i]->place, place))
 			return drives->list[i];
 	return NULL;
 }
 
 static bool place_exists(const struct vm_drive *place)
 {
-	if (place->bus == VM_BUS_IDE)
-		return place->controller < 2 && place->lun < 2;
-	return place->controller < VM_SCSI_CONTROLLERS && place->lun < VM_SCSI_LUNS;
+	return place->controller < vm_controllers(place->bus) && place->lun < vm_luns(place->bus);
 }
 
 /* --- images --- */
@@ -104,6 +96,25 @@ static int open_image(const struct vm_drive *drive, struct disk **ret_disk,
 		       drive->path);
 }
 
+/* A copy of @path and its image, opened; both NULL for a drive without a medium. */
+static int open_copy(const struct vm_drive *drive, char **ret_path, struct disk **ret_disk,
+		     struct vm_error *error)
+{
+	int r;
+
+	*ret_path = NULL;
+	*ret_disk = NULL;
+	if (!drive->path)
+		return 0;
+	*ret_path = strdup(drive->path);
+	if (!*ret_path)
+		return vm_fail(error, -ENOMEM, BLAME_HOST, "out of memory");
+	r = open_image(drive, ret_disk, error);
+	if (r < 0)
+		free(TAKE(*ret_path));
+	return r;
+}
+
 static void free_drive(struct drive *drive)
 {
 	if (drive->disk)
@@ -114,23 +125,23 @@ static void free_drive(struct drive *drive)
 	free(drive);
 }
 
-static int new_drive(const struct vm_drive *place, struct drive **ret_drive, struct vm_error *error)
+static int new_drive(struct drives *drives, const struct vm_drive *place, struct drive **ret_drive,
+		     struct vm_error *error)
 {
 	struct drive *drive = calloc(1, sizeof(*drive));
+	char *path;
 	int r;
 
 	if (!drive)
 		return vm_fail(error, -ENOMEM, BLAME_HOST, "out of memory");
-	drive->place = *place;
-	drive->place.path = place->path ? strdup(place->path) : NULL;
-	if (place->path && !drive->place.path)
-		r = vm_fail(error, -ENOMEM, BLAME_HOST, "out of memory");
-	else
-		r = place->path ? open_image(place, &drive->disk, error) : 0;
+	r = open_copy(place, &path, &drive->disk, error);
 	if (r < 0) {
-		free_drive(drive);
+		free(drive);
 		return r;
 	}
+	drive->drives = drives;
+	drive->place = *place;
+	drive->place.path = path;
 	*ret_drive = drive;
 	return 0;
 }
@@ -190,7 +201,7 @@ static int check_place(const struct drives *drives, const struct vm_drive *place
 		return vm_fail(error, -EINVAL, BLAME_DVD,
 			       "%s: the synthetic IDE carries disks only; use bus=scsi",
 			       place->path ?: "DVD drive");
-	if (find(drives, place) || drives->count == MAX_DRIVES)
+	if (find(drives, place) || drives->count == VM_MAX_DRIVES)
 		return vm_fail(error, -EEXIST, blame_of(place),
 			       "%s: LUN %u of controller %u has a drive already",
 			       place->path ?: "DVD drive", place->lun, place->controller);
@@ -205,7 +216,7 @@ int drives_add(struct drives *drives, const struct vm_drive *place, struct hyper
 
 	if (r < 0)
 		return r;
-	r = new_drive(place, &drive, ret_error);
+	r = new_drive(drives, place, &drive, ret_error);
 	if (r < 0)
 		return r;
 	if (hyperv)
@@ -231,84 +242,44 @@ int drives_attach_all(struct drives *drives, struct hyperv *hyperv, struct vm_er
 
 /* --- taking away --- */
 
-struct removal {
-	struct drives *drives;
-	struct drive *drive;
-};
-
-static void removed(struct drives *drives, struct drive *drive)
+static void removed(struct drive *drive)
 {
 	void (*done)(void *ctx) = drive->done;
 	void *ctx = drive->ctx;
 
-	forget(drives, drive);
+	forget(drive->drives, drive);
 	if (done)
 		done(ctx);
 }
 
 static void on_detached(void *ctx)
 {
-	struct removal removal = *(struct removal *)ctx;
+	struct drive *drive = ctx;
 
-	free(ctx);
-	if (removal.drive->removing) {
-		removed(removal.drives, removal.drive);
+	if (drive->removing) {
+		removed(drive);
 		return;
 	}
-	disk_close(removal.drive->old);
-	removal.drive->old = NULL;
-}
-
-static struct removal *new_removal(struct drives *drives, struct drive *drive)
-{
-	struct removal *removal = malloc(sizeof(*removal));
-
-	if (removal)
-		*removal = (struct removal){drives, drive};
-	return removal;
+	disk_close(drive->old);
+	drive->old = NULL;
 }
 
 int drives_remove(struct drives *drives, const struct vm_drive *place, struct hyperv *hyperv,
 		  void (*done)(void *ctx), void *ctx)
 {
 	struct drive *drive = find(drives, place);
-	struct removal *removal;
 	int r;
 
 	if (!drive)
 		return -ENOENT;
 	if (drive->removing || drive->old)
 		return -EBUSY;
-	removal = new_removal(drives, drive);
-	if (!removal)
-		return -ENOMEM;
 	drive->removing = true;
 	drive->done = done;
 	drive->ctx = ctx;
-	r = hyperv_detach(hyperv, &drive->place, on_detached, removal);
-	if (r < 0) {
-		drive->removing = false;
-		free(removal);
-	}
-	return r;
-}
-
-static int open_medium(const struct vm_drive *place, const char *path, char **ret_path,
-		       struct disk **ret_disk, struct vm_error *error)
-{
-	const struct vm_drive drive = {.dvd = true, .path = path, .format = place->format};
-	int r;
-
-	*ret_path = NULL;
-	*ret_disk = NULL;
-	if (!path)
-		return 0;
-	*ret_path = strdup(path);
-	if (!*ret_path)
-		return vm_fail(error, -ENOMEM, BLAME_HOST, "out of memory");
-	r = open_image(&drive, ret_disk, error);
+	r = hyperv_detach(hyperv, &drive->place, on_detached, drive);
 	if (r < 0)
-		free(TAKE(*ret_path));
+		drive->removing = false;
 	return r;
 }
 
@@ -316,7 +287,7 @@ int drives_change_medium(struct drives *drives, const struct vm_drive *place, co
 			 struct hyperv *hyperv, struct vm_error *ret_error)
 {
 	struct drive *drive = find(drives, place);
-	struct removal *removal;
+	struct vm_drive changed;
 	struct disk *disk;
 	char *own_path;
 	int r;
@@ -325,23 +296,20 @@ int drives_change_medium(struct drives *drives, const struct vm_drive *place, co
 		return vm_fail(ret_error, -ENOENT, BLAME_DRIVE, "there is no DVD drive");
 	if (drive->removing || drive->old)
 		return vm_fail(ret_error, -EBUSY, BLAME_DRIVE, "the drive is busy; try again");
-	r = open_medium(&drive->place, path, &own_path, &disk, ret_error);
+	changed = drive->place;
+	changed.path = path;
+	r = open_copy(&changed, &own_path, &disk, ret_error);
 	if (r < 0)
 		return r;
-	removal = new_removal(drives, drive);
-	r = removal ? hyperv_change_medium(hyperv, &drive->place, disk,
-					   drive->disk ? on_detached : NULL, removal)
-		    : -ENOMEM;
+	r = hyperv_change_medium(hyperv, &drive->place, disk, drive->disk ? on_detached : NULL,
+				 drive);
 	if (r < 0) {
-		free(removal);
 		free(own_path);
 		if (disk)
 			disk_close(disk);
 		return vm_fail(ret_error, r, BLAME_DRIVE, "the medium cannot be changed: %s",
 			       strerror(-r));
 	}
-	if (!drive->disk)
-		free(removal);
 	drive->old = drive->disk;
 	drive->disk = disk;
 	free((char *)drive->place.path);
@@ -378,7 +346,7 @@ void drives_machine_gone(struct drives *drives)
 			disk_close(drive->old);
 		drive->old = NULL;
 		if (drive->removing)
-			removed(drives, drive);
+			removed(drive);
 	}
 }
 

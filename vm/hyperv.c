@@ -23,7 +23,6 @@
 #include "hv_tlfs.h"
 #include "storvsp.h"
 
-#define IDE_DRIVES	   4
 #define RIP_MASK	   (PAGE_BYTES - 1)
 #define XSAVE_XMM0	   160	   /* in the legacy part of the XSAVE area */
 #define OUT_BYTES	   2	   /* of `out imm8, al` */
@@ -39,7 +38,7 @@ struct hyperv {
 	struct hv *hv;
 	struct vmbus *bus;
 	struct ic *ic;
-	struct storvsp *scsi[VM_SCSI_CONTROLLERS], *ide[IDE_DRIVES];
+	struct storvsp *scsi[VM_SCSI_CONTROLLERS], *ide[VM_IDE_CHANNELS * VM_IDE_DEVICES];
 	size_t out_at[2]; /* of the hypercall page's code, without and with long mode */
 	struct timer {
 		struct hyperv *hyperv;
@@ -195,7 +194,7 @@ static void unlock(void *ctx)
 static struct hv_config make_config(const struct engine *engine, unsigned int vp_count,
 				    struct hyperv *hyperv)
 {
-	bool can_flush = engine->ops->flush_tlb;
+	bool can_flush = engine_can_flush_tlb(engine);
 
 	return (struct hv_config){
 		.vp_count = vp_count,
@@ -322,10 +321,16 @@ static void channel_closed(void *ctx, uint32_t connection_id, int eventfd)
 
 /* --- drives --- */
 
+/* Each IDE device is a controller of its own here. */
+static unsigned int ide_number(const struct vm_drive *drive)
+{
+	return drive->controller * VM_IDE_DEVICES + drive->lun;
+}
+
 static struct storvsp **controller_of(struct hyperv *hyperv, const struct vm_drive *drive)
 {
 	if (drive->bus == VM_BUS_IDE)
-		return &hyperv->ide[drive->controller * 2 + drive->lun];
+		return &hyperv->ide[ide_number(drive)];
 	return &hyperv->scsi[drive->controller];
 }
 
@@ -356,7 +361,7 @@ static int need_controller(struct hyperv *hyperv, const struct vm_drive *drive)
 		.bus = hyperv->bus,
 		.loop = hyperv->loop,
 		.kind = ide ? STORVSP_IDE : STORVSP_SCSI,
-		.number = drive->controller * (ide ? 2 : 1) + (ide ? drive->lun : 0),
+		.number = ide ? ide_number(drive) : drive->controller,
 		.instance = scsi_instance(drive->controller),
 		.max_subchannels = hyperv->part->vp_count - 1,
 		.disk_full = disk_full,

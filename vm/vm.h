@@ -17,15 +17,43 @@ struct vm;
 enum vm_bus { VM_BUS_SCSI, VM_BUS_IDE };
 #define VM_SCSI_CONTROLLERS 4
 #define VM_SCSI_LUNS	    64
+#define VM_IDE_CHANNELS	    2
+#define VM_IDE_DEVICES	    2 /* of a channel */
+#define VM_MAX_DRIVES	    (VM_SCSI_CONTROLLERS * VM_SCSI_LUNS + VM_IDE_CHANNELS * VM_IDE_DEVICES)
 enum vm_format { VM_FORMAT_AUTO, VM_FORMAT_RAW, VM_FORMAT_VHD };
 struct vm_drive {
 	enum vm_bus bus;
-	unsigned int controller; /* SCSI: 0..3; IDE: channel 0..1 */
-	unsigned int lun;	 /* SCSI: 0..63; IDE: device 0..1 */
+	unsigned int controller; /* of IDE: the channel */
+	unsigned int lun;	 /* of IDE: the device */
 	bool dvd, read_only;
 	enum vm_format format; /* auto: by the name's ending and the contents, which must agree */
 	const char *path; /* NULL: an empty DVD drive */
 };
+
+static inline unsigned int vm_controllers(enum vm_bus bus)
+{
+	return bus == VM_BUS_IDE ? VM_IDE_CHANNELS : VM_SCSI_CONTROLLERS;
+}
+
+static inline unsigned int vm_luns(enum vm_bus bus)
+{
+	return bus == VM_BUS_IDE ? VM_IDE_DEVICES : VM_SCSI_LUNS;
+}
+
+static inline bool vm_same_place(const struct vm_drive *a, const struct vm_drive *b)
+{
+	return a->bus == b->bus && a->controller == b->controller && a->lun == b->lun;
+}
+
+/* Is one of @drives where @place is? */
+static inline bool vm_is_taken(const struct vm_drive *drives, size_t count,
+			       const struct vm_drive *place)
+{
+	for (size_t i = 0; i < count; i++)
+		if (vm_same_place(&drives[i], place))
+			return true;
+	return false;
+}
 
 /* Everything is borrowed until vm_free(). */
 struct vm_config {

@@ -316,8 +316,6 @@ static void copy_abandoned(struct call *call)
 
 /* --- drives --- */
 
-#define MAX_DRIVES (VM_SCSI_CONTROLLERS * VM_SCSI_LUNS + 4)
-
 static const char *const bus_words[] = {[VM_BUS_SCSI] = "scsi", [VM_BUS_IDE] = "ide", NULL};
 static const char *const format_words[] = {
 	[VM_FORMAT_AUTO] = "auto", [VM_FORMAT_RAW] = "raw", [VM_FORMAT_VHD] = "vhd", NULL};
@@ -332,7 +330,7 @@ static json_t *drive_json(const struct vm_drive *drive)
 
 static int list_drives(struct call *call)
 {
-	struct vm_drive drives[MAX_DRIVES];
+	struct vm_drive drives[VM_MAX_DRIVES];
 	size_t count = vm_drives(call->control->vm, drives, ARRAY_SIZE(drives));
 	json_t *list = json_array();
 
@@ -342,25 +340,14 @@ static int list_drives(struct call *call)
 	return call->result ? 0 : -ENOMEM;
 }
 
-static bool is_taken(const struct vm_drive *drives, size_t count, const struct vm_drive *place)
-{
-	for (size_t i = 0; i < count; i++) {
-		if (drives[i].bus == place->bus && drives[i].controller == place->controller &&
-		    drives[i].lun == place->lun)
-			return true;
-	}
-	return false;
-}
-
 /* The first free place on the controller; the first of all when there is none: that fails. */
 static unsigned int free_lun(struct vm *vm, const struct vm_drive *wanted)
 {
-	struct vm_drive drives[MAX_DRIVES], place = *wanted;
+	struct vm_drive drives[VM_MAX_DRIVES], place = *wanted;
 	size_t count = vm_drives(vm, drives, ARRAY_SIZE(drives));
-	unsigned int luns = place.bus == VM_BUS_IDE ? 2 : VM_SCSI_LUNS;
 
-	for (place.lun = 0; place.lun < luns; place.lun++) {
-		if (!is_taken(drives, count, &place))
+	for (place.lun = 0; place.lun < vm_luns(place.bus); place.lun++) {
+		if (!vm_is_taken(drives, count, &place))
 			return place.lun;
 	}
 	return 0;

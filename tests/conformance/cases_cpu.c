@@ -192,7 +192,7 @@ bool case_a_tlb_flush_reaches_a_vp_that_runs(struct rig *rig)
 	struct runner runner;
 	volatile uint32_t *seen = (void *)(rig->memory.base + DATA_AT);
 
-	if (!partition_can_flush_tlb(rig->part))
+	if (!engine_can_flush_tlb(rig->engine))
 		return EXPECT_EQ(rig, "partition_flush_tlb",
 				 partition_flush_tlb(rig->part, rig->vp[0], 2),
 				 (uint64_t)-ENOTSUP);
