@@ -31,7 +31,7 @@ enum option_type {
 	OPTION_TEXT,   /* const char * */
 	OPTION_FILE,   /* const char *; completed as a file name */
 	OPTION_FILES,  /* struct option_files; may be repeated */
-	OPTION_SIZE,   /* uint64_t; K, M, G */
+	OPTION_SIZE,   /* uint64_t; K, M, G, T */
 	OPTION_NUMBER, /* struct option_number */
 	OPTION_CHOICE, /* const char *, one of ->words; a word ending in ':' takes the rest */
 	OPTION_SET     /* unsigned int: a bit for each of ->words, separated by commas */

@@ -63,7 +63,7 @@ const struct option_row run_options[] = {
 	 .offset = AT(memory_bytes),
 	 .preset = "512M",
 	 .min = MIB,
-	 .help = "The guest's memory; takes K, M or G"},
+	 .help = "The guest's memory; takes K, M, G or T"},
 	{.name = "cpus",
 	 .argument = "N",
 	 .type = OPTION_NUMBER,
@@ -84,8 +84,8 @@ const struct option_row run_options[] = {
 	 .argument = "FILE",
 	 .type = OPTION_FILES,
 	 .offset = AT(disks),
-	 .help = "Hard disk: a VHD or raw image, to be written unless ,readonly follows its name. "
-		 "Further: "
+	 .help = "Hard disk: a VHD or raw image, to be written unless ,read-only (or ,readonly) "
+		 "follows its name. Further: "
 		 ",bus=scsi (as without it) or ,bus=ide ,controller=N ,lun=N (else the first free "
 		 "one) ,format=auto|raw|vhd. May be given several times"},
 	{.name = "dvd",
@@ -242,8 +242,10 @@ static const struct word_row ctl_words[] = {
 	{"kvp-list", NULL, "Show all pairs of a pool"},
 	{"kvp-set", "KEY VALUE", "Set a pair, which programs in the guest can read"},
 	{"kvp-delete", "KEY", "Delete a pair"},
-	{"kvp-ip", "MAC", "Show the addresses of the guest's network adapter"},
-	{"copy-file", "FILE GUEST-PATH", "Copy a file into the guest"},
+	{"kvp-ip", "MAC",
+	 "Show the addresses of the guest's network adapter with that MAC address, which is written "
+	 "like 00:15:5d:01:02:03"},
+	{"copy-file", "FILE GUEST-PATH", "Copy a file into the guest, to that absolute path"},
 	{"freeze", NULL,
 	 "Make the guest's file systems consistent and hold their writes, for 60 s at most"},
 	{"keep-frozen", NULL, "Let those 60 s begin anew"},

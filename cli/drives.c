@@ -76,7 +76,8 @@ static const struct {
 	{"controller", true, "0 to 3 (ide: 0 or 1)", set_controller},
 	{"lun", true, "0 to 63 (ide: 0 or 1)", set_lun},
 	{"format", true, "auto, raw or vhd", set_format},
-	{"readonly", false, "no value", set_read_only},
+	{"read-only", false, "no value", set_read_only},
+	{"readonly", false, "no value", set_read_only}, /* as it was called first */
 };
 
 static int set_word(struct parse *parse, char *word)
@@ -94,7 +95,7 @@ static int set_word(struct parse *parse, char *word)
 		return -EINVAL;
 	}
 	snprintf(parse->reason, 128,
-		 "'%.24s' is none of bus=, controller=, lun=, format=, readonly; a comma in a "
+		 "'%.24s' is none of bus=, controller=, lun=, format=, read-only; a comma in a "
 		 "file's name is written twice",
 		 word);
 	return -EINVAL;

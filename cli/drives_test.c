@@ -21,6 +21,7 @@ static void places_and_forms_follow_the_name(void **state)
 		{"a.vhd,bus=ide", {.bus = VM_BUS_IDE, .path = "a.vhd"}},
 		{"a,readonly,lun=63,controller=3",
 		 {.controller = 3, .lun = 63, .read_only = true, .path = "a"}},
+		{"a,read-only", {.read_only = true, .path = "a"}},
 		{"a,,b,format=raw", {.format = VM_FORMAT_RAW, .path = "a,b"}},
 		{"a,,,format=vhd", {.format = VM_FORMAT_VHD, .path = "a,"}},
 	};
@@ -43,7 +44,7 @@ static void places_and_forms_follow_the_name(void **state)
 static void mistakes_are_refused_with_a_reason(void **state)
 {
 	static const char *const rows[] = {"",	       ",lun=1",      "a,lun=64",   "a,lun=",
-					   "a,lun=x",  "a,bus=sata",  "a,readonly=1", "a,b",
+					   "a,lun=x",  "a,bus=sata",  "a,read-only=1", "a,b",
 					   "a,format", "a,controller=4", "a,lun=-1", "a,",
 					   "a,bus=ide,lun=2", "a,bus=ide,controller=2"};
 

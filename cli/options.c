@@ -79,7 +79,8 @@ static int set_size(const struct option_row *row, const char *value, void *targe
 	int r = size_parse(value, &bytes);
 
 	if (r == -EINVAL)
-		return refuse(row, value, "is not a size; give a number with K, M or G, like 512M");
+		return refuse(row, value,
+			      "is not a size; give a number with K, M, G or T, like 512M");
 	if (r < 0)
 		return out_of_range(row, value);
 	if (bytes < row->min) {

@@ -8,9 +8,13 @@
 #include "drives.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
+
+#include "log.h"
 
 struct drive {
 	struct drives *drives;
@@ -70,6 +74,50 @@ static bool must_be_vhd(const struct vm_drive *drive)
 	       has_extension(drive->path, ".avhd");
 }
 
+/* What the user can do about an image that cannot be opened; "" when disk has said all there is. */
+static const char *advice(const struct vm_drive *drive, int error)
+{
+	bool writes = !drive->read_only && !drive->dvd;
+
+	switch (error) {
+	case -EACCES:
+	case -EPERM:
+	case -EROFS:
+		return writes && !access(drive->path, R_OK)
+			       ? "; it may be read, so it can be attached with read-only"
+			       : "";
+	case -EAGAIN:
+		return writes ? "; end that first (several can have it at a time only if each has "
+				"it "
+				"with read-only)"
+			      : "; end that first";
+	default: return "";
+	}
+}
+
+/* A DVD's sectors have 2048 bytes. A disk's last one is filled up, but that may be no intention. */
+static int check_sectors(const struct vm_drive *drive, struct disk *disk, struct vm_error *error)
+{
+	unsigned int sector = drive->dvd ? 2048 : 512;
+	struct disk_image image;
+
+	if (disk_get_image(disk, 0, &image) < 0 || image.format != DISK_RAW ||
+	    !(image.file_bytes % sector))
+		return 0;
+	if (drive->dvd)
+		return vm_fail(
+			error, -EINVAL, BLAME_DVD,
+			"%s: %" PRIu64 " bytes are no whole number of 2048-byte sectors: no ISO "
+			"image, or cut short; copy it again, or fill it up with 'truncate -s "
+			"%%2048'",
+			drive->path, image.file_bytes);
+	log_warning("%s: %" PRIu64
+		    " bytes are no whole number of 512-byte sectors; the guest sees the "
+		    "last one filled up with zeros",
+		    drive->path, image.file_bytes);
+	return 0;
+}
+
 static int open_image(const struct vm_drive *drive, struct disk **ret_disk,
 		      struct vm_error *error)
 {
@@ -84,16 +132,20 @@ static int open_image(const struct vm_drive *drive, struct disk **ret_disk,
 	int r = disk_open(drive->path, &options, &disk, &why);
 
 	if (r < 0)
-		return vm_fail(error, r, blame_of(drive), "%s", why.text);
+		return vm_fail(error, r, blame_of(drive), "%s%s", why.text, advice(drive, r));
 	disk_get_info(disk, &info);
-	if (options.format != DISK_AUTO || info.format == DISK_RAW || must_be_vhd(drive)) {
-		*ret_disk = disk;
-		return 0;
+	if (options.format == DISK_AUTO && info.format != DISK_RAW && !must_be_vhd(drive))
+		r = vm_fail(error, -EINVAL, blame_of(drive),
+			    "%s: has a VHD's footer but not its name; say format=vhd or format=raw",
+			    drive->path);
+	else
+		r = check_sectors(drive, disk, error);
+	if (r < 0) {
+		disk_close(disk);
+		return r;
 	}
-	disk_close(disk);
-	return vm_fail(error, -EINVAL, blame_of(drive),
-		       "%s: has a VHD's footer but not its name; say format=vhd or format=raw",
-		       drive->path);
+	*ret_disk = disk;
+	return 0;
 }
 
 /* A copy of @path and its image, opened; both NULL for a drive without a medium. */
@@ -174,19 +226,12 @@ static void forget(struct drives *drives, struct drive *drive)
 	free_drive(drive);
 }
 
-static const char *attach_error_text(const struct drive *drive, int error)
-{
-	if (error == -EINVAL && drive->place.dvd)
-		return "its size is not a whole number of 2048-byte sectors: is it an ISO image?";
-	return strerror(-error);
-}
-
 static int attach(struct drive *drive, struct hyperv *hyperv, struct vm_error *error)
 {
 	int r = hyperv_attach(hyperv, &drive->place, drive->disk);
 
 	return r < 0 ? vm_fail(error, r, blame_of(&drive->place), "%s: cannot be attached: %s",
-			       drive->place.path ?: "DVD drive", attach_error_text(drive, r))
+			       drive->place.path ?: "DVD drive", strerror(-r))
 		     : 0;
 }
 
@@ -292,8 +337,13 @@ int drives_change_medium(struct drives *drives, const struct vm_drive *place, co
 	char *own_path;
 	int r;
 
-	if (!drive || !drive->place.dvd)
-		return vm_fail(ret_error, -ENOENT, BLAME_DRIVE, "there is no DVD drive");
+	ret_error->text[0] = 0;
+	if (!drive)
+		return -ENOENT;
+	if (!drive->place.dvd)
+		return vm_fail(ret_error, -EINVAL, BLAME_DRIVE,
+			       "%s is a disk, not in a DVD drive; disk-remove takes a disk away",
+			       drive->place.path);
 	if (drive->removing || drive->old)
 		return vm_fail(ret_error, -EBUSY, BLAME_DRIVE, "the drive is busy; try again");
 	changed = drive->place;

@@ -95,6 +95,7 @@ static void an_image_has_one_writer(void **state)
 	assert_int_equal(drives_add(fixture->drives, &again, NULL, &error), -EAGAIN);
 	assert_non_null(strstr(error.text, fixture->paths[0]));
 	assert_non_null(strstr(error.text, "in use"));
+	assert_non_null(strstr(error.text, "end that first"));
 }
 
 static void a_vhd_with_another_name_is_refused(void **state)
@@ -116,6 +117,42 @@ static void a_vhd_with_another_name_is_refused(void **state)
 	unlink(path);
 }
 
+static void a_dvd_has_whole_sectors_and_a_disk_is_filled_up(void **state)
+{
+	struct fixture *fixture = *state;
+	struct vm_drive drive = {.bus = VM_BUS_SCSI, .lun = 9, .dvd = true};
+	struct vm_error error;
+	char path[64];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/partial", fixture->folder);
+	drive.path = path;
+	file = fopen(path, "w");
+	assert_non_null(file);
+	assert_int_equal(ftruncate(fileno(file), 4096 + 100), 0);
+	fclose(file);
+	assert_int_equal(drives_add(fixture->drives, &drive, NULL, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "4196 bytes are no whole number of 2048-byte sectors"));
+	assert_non_null(strstr(error.text, "truncate -s %2048"));
+	drive.dvd = false;
+	drive.format = VM_FORMAT_RAW;
+	assert_int_equal(drives_add(fixture->drives, &drive, NULL, &error), 0);
+	unlink(path);
+}
+
+static void only_a_dvd_drive_changes_its_medium(void **state)
+{
+	struct fixture *fixture = *state;
+	const struct vm_drive disk = {.bus = VM_BUS_SCSI, .lun = 1}, nothing = {.lun = 40};
+	struct vm_error error;
+
+	assert_int_equal(drives_change_medium(fixture->drives, &disk, NULL, NULL, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "is a disk"));
+	assert_int_equal(drives_change_medium(fixture->drives, &nothing, NULL, NULL, &error),
+			 -ENOENT);
+	assert_string_equal(error.text, "");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -124,6 +161,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(the_next_machine_starts_with_room, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(an_image_has_one_writer, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_dvd_has_whole_sectors_and_a_disk_is_filled_up,
+						set_up, tear_down),
+		cmocka_unit_test_setup_teardown(only_a_dvd_drive_changes_its_medium, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(a_vhd_with_another_name_is_refused, set_up,
 						tear_down),
 	};

@@ -226,8 +226,9 @@ static void on_disk_full(void *ctx, const char *path, bool full)
 
 	drives_set_full(vm->drives, path, full);
 	if (full) {
-		log_warning("%s: the host's file system is full; the guest waits until there is "
-			    "room",
+		log_warning("%s: cannot grow: the host's file system is full, or a quota or a "
+			    "limit on the size of files is reached; the guest waits until there "
+			    "is room",
 			    path);
 		pause_vps(vm);
 	} else if (drives_full_path(vm->drives)) {
@@ -678,7 +679,8 @@ int vm_change_medium(struct vm *vm, enum vm_bus bus, unsigned int controller, un
 	struct hyperv *hyperv = live_hyperv(vm);
 
 	if (!hyperv)
-		return vm_fail(ret_error, -ENOENT, BLAME_DRIVE, "there is no such drive now");
+		return vm_fail(ret_error, -ENOENT, BLAME_DRIVE,
+			       "the guest has no Hyper-V interface, or is ending");
 	return drives_change_medium(vm->drives, &place, path, hyperv, ret_error);
 }
 

@@ -151,7 +151,11 @@ int vm_attach_drive(struct vm *vm, const struct vm_drive *drive, struct vm_error
  */
 int vm_detach_drive(struct vm *vm, enum vm_bus bus, unsigned int controller, unsigned int lun,
 		    void (*done)(void *ctx), void *ctx);
-/* vm_change_medium() - another (or NULL: no) ISO in a DVD drive. */
+/*
+ * vm_change_medium() - another (or NULL: no) ISO in a DVD drive
+ * Returns: 0; -ENOENT no drive is there, and *ret_error says nothing, or the ISO is not there;
+ *          -EINVAL no DVD drive; -EBUSY; disk_open()'s errors.
+ */
 int vm_change_medium(struct vm *vm, enum vm_bus bus, unsigned int controller, unsigned int lun,
 		     const char *path, struct vm_error *ret_error);
 /* vm_press_power_button() - the ACPI power button; vm_reset(): at once, as a reset button. */

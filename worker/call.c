@@ -241,7 +241,7 @@ static void describe_member(const struct member *member, char *text, size_t size
 
 	switch (member->type) {
 	case MEMBER_TEXT: snprintf(text, size, "a string"); break;
-	case MEMBER_PATH: snprintf(text, size, "an absolute path"); break;
+	case MEMBER_PATH: snprintf(text, size, "an absolute path, which begins with /"); break;
 	case MEMBER_FLAG: snprintf(text, size, "true or false"); break;
 	case MEMBER_NUMBER:
 		snprintf(text, size, "a whole number from 0 to %llu",
@@ -256,12 +256,15 @@ static void describe_member(const struct member *member, char *text, size_t size
 	}
 }
 
-static int bad_member(struct call *call, const struct member *member)
+static int bad_member(struct call *call, const struct member *member, json_t *value)
 {
+	char *given = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
 	char wanted[128];
 
 	describe_member(member, wanted, sizeof(wanted));
-	snprintf(call->text, sizeof(call->text), "'%s' must be %s", member->name, wanted);
+	snprintf(call->text, sizeof(call->text), "'%s' must be %s, not %.200s", member->name,
+		 wanted, given ?: "this");
+	free(given);
 	return -EINVAL;
 }
 
@@ -277,7 +280,7 @@ static int set_member(struct call *call, const struct member *member)
 		return -EINVAL;
 	}
 	if (setters[member->type](member, value, arguments + member->offset) < 0)
-		return bad_member(call, member);
+		return bad_member(call, member, value);
 	if (member->given_offset)
 		*(bool *)(arguments + member->given_offset) = true;
 	return 0;

@@ -419,6 +419,48 @@ static void what_the_machine_says_against_it_becomes_a_code(void **state)
 	close_end(&end);
 }
 
+static void refusals_name_the_value_and_what_would_do(void **state)
+{
+	static const struct {
+		int result;
+		const char *line, *says;
+	} cases[] = {
+		{-EINVAL, "{\"request\":\"kvp-ip\",\"mac\":\"00:15\"}",
+		 "'00:15' is no MAC address of a network adapter; one looks like 00:15:5d:"},
+		{-ENOENT, "{\"request\":\"disk-remove\",\"lun\":5}",
+		 "there is no drive at scsi 0:5; there is scsi 0:0, ide 1:1"},
+		{-ENOENT, "{\"request\":\"dvd-eject\",\"lun\":5,\"bus\":\"ide\"}",
+		 "there is no drive at ide 0:5; there is scsi 0:0, ide 1:1"},
+		{-ENOTSUP, "{\"request\":\"disk-remove\",\"lun\":1,\"bus\":\"ide\"}",
+		 "as long as the guest runs"},
+		{-EBUSY, "{\"request\":\"disk-remove\",\"lun\":1}", "being removed already"},
+		{0, "{\"request\":\"copy-file\",\"path\":\"tmp/a\"}",
+		 "'path' must be an absolute path, which begins with /, not \"tmp/a\""},
+		{0, "{\"request\":\"disk-remove\",\"lun\":64}", "from 0 to 63, not 64"},
+	};
+	struct end end = open_end(*state);
+
+	fake.drives[1] = (struct vm_drive){.bus = VM_BUS_IDE, .controller = 1, .lun = 1};
+	fake.drive_count = 2;
+	fake.text = "";
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		json_t *answer;
+
+		fake.result = cases[i].result;
+		answer = ask(&end, cases[i].line);
+		if (!strstr(message_of(answer), cases[i].says))
+			fail_msg("%s: \"%s\"", cases[i].line, message_of(answer));
+		json_decref(answer);
+	}
+	fake.result = -ENOENT;
+	fake.drive_count = 0;
+	json_t *answer = ask(&end, "{\"request\":\"disk-remove\",\"lun\":0}");
+
+	assert_non_null(strstr(message_of(answer), "there is none at all"));
+	expect_code(answer, "not-found");
+	close_end(&end);
+}
+
 static void without_services_requests_to_the_guest_say_so(void **state)
 {
 	static const char *const requests[] = {
@@ -874,6 +916,7 @@ int main(void)
 		TEST(each_request_reaches_the_machine_and_its_result_the_client),
 		TEST(a_wrong_request_gets_a_code_and_says_what_is_wrong),
 		TEST(what_the_machine_says_against_it_becomes_a_code),
+		TEST(refusals_name_the_value_and_what_would_do),
 		TEST(without_services_requests_to_the_guest_say_so),
 		TEST(an_id_of_any_kind_comes_back),
 		TEST(who_waits_for_the_guest_does_not_hold_up_others),

@@ -270,9 +270,17 @@ static int kvp_delete(struct call *call)
 
 static int kvp_ip(struct call *call)
 {
+	const char *mac = call->arguments.mac;
+	int r;
 
 	call->result = json_pack("{s:[]}", "addresses");
-	return waits(ic_kvp_get_ip(call->ic, call->arguments.mac, got_address, call));
+	r = ic_kvp_get_ip(call->ic, mac, got_address, call);
+	if (r == -EINVAL)
+		snprintf(call->text, sizeof(call->text),
+			 "'%.40s' is no MAC address of a network adapter; one looks like "
+			 "00:15:5d:01:02:03",
+			 mac);
+	return waits(r);
 }
 
 /* --- files --- */
@@ -393,12 +401,37 @@ static void drive_removed(void *ctx)
 	call_finish(ctx, 0, NULL);
 }
 
+static int say_no_drive(struct call *call)
+{
+	const struct arguments *arguments = &call->arguments;
+	struct vm_drive drives[VM_MAX_DRIVES];
+	size_t count = vm_drives(call->control->vm, drives, ARRAY_SIZE(drives)), used;
+	size_t size = sizeof(call->text);
+
+	used = snprintf(call->text, size, "there is no drive at %s %u:%u; there is%s",
+			bus_words[arguments->bus], (unsigned int)arguments->controller,
+			(unsigned int)arguments->lun, count ? "" : " none at all");
+	for (size_t i = 0; i < count && used < size; i++)
+		used += snprintf(call->text + used, size - used, "%s %s %u:%u", i ? "," : "",
+				 bus_words[drives[i].bus], drives[i].controller, drives[i].lun);
+	return -ENOENT;
+}
+
 static int remove_drive(struct call *call)
 {
 	const struct arguments *arguments = &call->arguments;
+	int r = vm_detach_drive(call->control->vm, (enum vm_bus)arguments->bus,
+				arguments->controller, arguments->lun, drive_removed, call);
 
-	return waits(vm_detach_drive(call->control->vm, (enum vm_bus)arguments->bus,
-				     arguments->controller, arguments->lun, drive_removed, call));
+	if (r == -ENOENT)
+		return say_no_drive(call);
+	if (r == -EBUSY)
+		snprintf(call->text, sizeof(call->text), "it is being removed already");
+	if (r == -ENOTSUP)
+		snprintf(call->text, sizeof(call->text),
+			 "a drive on IDE stays as long as the guest runs; one on SCSI can be "
+			 "removed");
+	return waits(r);
 }
 
 /* Ejecting is a change to nothing: such a request has no member "path". */
@@ -409,6 +442,8 @@ static int change_medium(struct call *call)
 	int r = vm_change_medium(call->control->vm, (enum vm_bus)arguments->bus,
 				 arguments->controller, arguments->lun, arguments->path, &error);
 
+	if (r == -ENOENT && !*error.text)
+		return say_no_drive(call);
 	return fail_for_drive(call, r, &error);
 }
 
