@@ -181,7 +181,7 @@ static int not_found(const struct search *search, struct disk_error *ret_error)
 	if (search->other_id)
 		return disk_fail(ret_error, -ESTALE,
 				 "%s: its parent %s is not the image it was made from (their ids "
-				 "differ)",
+				 "differ); put that one there, unchanged, or beside the image",
 				 child, search->tried);
 	if (search->loop)
 		return disk_fail(ret_error, -ELOOP, "%s: its chain of parents leads back to itself",
@@ -190,8 +190,12 @@ static int not_found(const struct search *search, struct disk_error *ret_error)
 		return disk_fail(ret_error, search->error,
 				 "%s: its parent cannot be opened: %.300s", child,
 				 search->why.text);
-	return disk_fail(ret_error, -ENOENT, "%s: its parent %s is not there", child,
-			 search->tried[0] ? search->tried : "has no name that it");
+	if (!search->tried[0])
+		return disk_fail(ret_error, -ENOENT, "%s: it does not say where its parent is",
+				 child);
+	return disk_fail(ret_error, -ENOENT,
+			 "%s: its parent is neither at %.200s nor beside the image; put it there",
+			 child, search->tried);
 }
 
 static int find_parent(struct image *chain, struct image *child, struct disk_error *ret_error)
