@@ -3,6 +3,7 @@
  */
 #include "host.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 
@@ -26,7 +27,7 @@ static void print_text(const struct host_info *info, const struct engine_choice 
 	       info->cpu_count);
 	for (size_t i = 0; i < info->feature_count; i++)
 		printf(" %s", info->features[i]);
-	printf("\nmemory:    %llu MiB\n", info->memory_bytes / MIB);
+	printf("\nmemory:    %" PRIu64 " MiB\n", (uint64_t)(info->memory_bytes / MIB));
 	for (const struct engine *const *engine = engine_table; *engine; engine++) {
 		probe_engine(*engine, &probe);
 		printf("engine %s: %s (%s): %s\n", (*engine)->name,

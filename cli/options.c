@@ -5,6 +5,7 @@
  * value as typed, the reason.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "command.h"
@@ -65,8 +66,8 @@ static int out_of_range(const struct option_row *row, const char *value)
 	char reason[96];
 
 	if (row->max)
-		snprintf(reason, sizeof(reason), "must be from %llu to %llu",
-			 (unsigned long long)row->min, (unsigned long long)row->max);
+		snprintf(reason, sizeof(reason), "must be from %" PRIu64 " to %" PRIu64, row->min,
+			 row->max);
 	else
 		snprintf(reason, sizeof(reason), "is too large");
 	return refuse(row, value, reason);

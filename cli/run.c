@@ -61,7 +61,8 @@ static int check_memory(const struct run_options *options)
 		return EXIT_USAGE;
 	}
 	if (options->memory_bytes > host) {
-		log_error("--memory %s: this host has only %lluM", value, host / MIB);
+		log_error("--memory %s: this host has only %" PRIu64 "M", value,
+			  (uint64_t)(host / MIB));
 		return EXIT_HOST_CANNOT;
 	}
 	return EXIT_OK;
@@ -305,7 +306,7 @@ static void blame_text(const struct session *session, enum vm_blame blame, char 
 	char memory[SIZE_TEXT_BYTES], port[SIZE_TEXT_BYTES];
 
 	size_format(options->memory_bytes, memory);
-	snprintf(port, sizeof(port), "%#llx", (unsigned long long)options->debug_exit.value);
+	snprintf(port, sizeof(port), "%#" PRIx64, options->debug_exit.value);
 	const struct {
 		const char *option, *value;
 	} rows[] = {

@@ -8,6 +8,7 @@
 #include "boot_internal.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "pc.h"
@@ -35,17 +36,18 @@ int boot_claim(const struct boot_request *request, gpa_t gpa, uint64_t bytes, vo
 
 	if (!hva)
 		return vm_fail(error, -ENOSPC, BLAME_MEMORY,
-			       "the kernel wants %llu KiB at %#llx, beyond the end of RAM at %s; "
+			       "the kernel wants %" PRIu64 " KiB at %#" PRIx64
+			       ", beyond the end of RAM at %s; "
 			       "give the guest more memory",
-			       (unsigned long long)(bytes / KIB + (bytes % KIB != 0)),
-			       (unsigned long long)gpa,
+			       (uint64_t)(bytes / KIB + (bytes % KIB != 0)), gpa,
 			       size_format(request->layout.low_bytes, have));
 	if (ranges_overlap(gpa, bytes, BOOT_AREA_GPA, BOOT_AREA_END - BOOT_AREA_GPA) ||
 	    ranges_overlap(gpa, bytes, PC_LOW_RAM_END, MIB - PC_LOW_RAM_END))
 		return vm_fail(error, -ENOTSUP, BLAME_KERNEL,
-			       "the kernel loads at %#llx, where boot data or the PC's ROMs are; "
+			       "the kernel loads at %#" PRIx64
+			       ", where boot data or the PC's ROMs are; "
 			       "link it at 1 MiB or higher",
-			       (unsigned long long)gpa);
+			       gpa);
 	*ret_hva = hva;
 	return 0;
 }
@@ -58,8 +60,8 @@ int boot_put_command_line(const struct boot_request *request, uint64_t max_bytes
 	max_bytes = MIN(max_bytes, (uint64_t)BOOT_CMDLINE_BYTES - 1);
 	if (length > max_bytes)
 		return vm_fail(error, -ENOSPC, BLAME_COMMAND_LINE,
-			       "%llu bytes are too long, this kernel takes at most %llu",
-			       (unsigned long long)length, (unsigned long long)max_bytes);
+			       "%" PRIu64 " bytes are too long, this kernel takes at most %" PRIu64,
+			       length, max_bytes);
 	memcpy(boot_hva(request, BOOT_CMDLINE_GPA, length + 1), request->command_line, length + 1);
 	return 0;
 }
@@ -86,9 +88,10 @@ int boot_put_initrds(const struct boot_request *request, gpa_t min, gpa_t max, g
 	room = max > min ? max - min : 0;
 	if (total > room)
 		return vm_fail(error, -ENOSPC, BLAME_INITRD,
-			       "%llu KiB do not fit into the %llu KiB of memory left beside the "
+			       "%" PRIu64 " KiB do not fit into the %" PRIu64
+			       " KiB of memory left beside the "
 			       "kernel; give the guest more memory",
-			       (unsigned long long)(total / KIB), (unsigned long long)(room / KIB));
+			       (uint64_t)(total / KIB), (uint64_t)(room / KIB));
 	gpa = total ? ALIGN_DOWN(max - total, PAGE_BYTES) : 0;
 	for (size_t i = 0; i < request->initrd_count; i++) {
 		const struct boot_file *file = &request->initrds[i];

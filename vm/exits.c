@@ -3,6 +3,7 @@
  *
  * Each returns on the VP's thread, with the answer in the exit.
  */
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "log.h"
@@ -72,9 +73,9 @@ static void handle_shutdown(struct vp_thread *self, struct vp_exit *exit)
 		snprintf(last, sizeof(last), "last exception %s (%u) error %#x",
 			 exception_name(exit->shutdown.vector), exit->shutdown.vector,
 			 exit->shutdown.error);
-	vm_end_boot(self->vm, VM_CRASHED, 0, "VP %u triple fault at RIP %#llx, CR2 %#llx, %s",
-		    self->vp->index, (unsigned long long)exit->shutdown.rip,
-		    (unsigned long long)exit->shutdown.cr2, last);
+	vm_end_boot(self->vm, VM_CRASHED, 0,
+		    "VP %u triple fault at RIP %#" PRIx64 ", CR2 %#" PRIx64 ", %s", self->vp->index,
+		    exit->shutdown.rip, exit->shutdown.cr2, last);
 }
 
 static void handle_cancelled(struct vp_thread *self, struct vp_exit *exit)
@@ -84,9 +85,8 @@ static void handle_cancelled(struct vp_thread *self, struct vp_exit *exit)
 
 static void handle_failed(struct vp_thread *self, struct vp_exit *exit)
 {
-	vm_end_boot(self->vm, VM_FAILED, 0, "VP %u at RIP %#llx: %.*s", self->vp->index,
-		    (unsigned long long)exit->failed.rip, (int)sizeof(exit->failed.why),
-		    exit->failed.why);
+	vm_end_boot(self->vm, VM_FAILED, 0, "VP %u at RIP %#" PRIx64 ": %.*s", self->vp->index,
+		    exit->failed.rip, (int)sizeof(exit->failed.why), exit->failed.why);
 }
 
 static void (*const exit_handlers[])(struct vp_thread *self, struct vp_exit *exit) = {

@@ -9,6 +9,7 @@
 #include "boot_internal.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "bzimage.h"
@@ -70,11 +71,11 @@ static int parse_image(const struct boot_file *file, struct linux_image *image,
 	setup_bytes *= BZIMAGE_SECTOR;
 	if (file->count <= setup_bytes + BZIMAGE_ENTRY64 ||
 	    (file->count - setup_bytes + 15) / 16 < image->header.syssize)
-		return vm_fail(
-			error, -ENOEXEC, BLAME_KERNEL,
-			"is truncated: the kernel's header says %llu bytes, the file has %llu",
-			(unsigned long long)(setup_bytes + image->header.syssize * 16ull),
-			(unsigned long long)file->count);
+		return vm_fail(error, -ENOEXEC, BLAME_KERNEL,
+			       "is truncated: the kernel's header says %" PRIu64
+			       " bytes, the file has %" PRIu64,
+			       (uint64_t)(setup_bytes + image->header.syssize * 16ull),
+			       file->count);
 	image->code = file->bytes + setup_bytes;
 	image->code_bytes = file->count - setup_bytes;
 	image->load = image->header.preferred_address;

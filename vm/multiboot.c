@@ -8,6 +8,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "multiboot.h"
@@ -61,10 +62,10 @@ static int load_flat(const struct boot_request *request, const struct multiboot_
 	if (header->load_end_address && header->load_end_address < header->load_address)
 		return bad_addresses(error);
 	if (bytes > file->count - start)
-		return vm_fail(
-			error, -ENOEXEC, BLAME_KERNEL,
-			"is truncated: its multiboot header says %llu bytes, the file has %llu",
-			(unsigned long long)(start + bytes), (unsigned long long)file->count);
+		return vm_fail(error, -ENOEXEC, BLAME_KERNEL,
+			       "is truncated: its multiboot header says %" PRIu64
+			       " bytes, the file has %" PRIu64,
+			       (uint64_t)(start + bytes), file->count);
 	memory_bytes = bytes;
 	if (header->bss_end_address > header->load_address + bytes)
 		memory_bytes = (uint64_t)header->bss_end_address - header->load_address;
@@ -226,8 +227,8 @@ int boot_multiboot(const struct boot_request *request, struct vp_state *state,
 		return r;
 	if (entry >= request->layout.low_bytes)
 		return vm_fail(error, -ENOEXEC, BLAME_KERNEL,
-			       "is damaged: its entry point %#llx is outside of memory",
-			       (unsigned long long)entry);
+			       "is damaged: its entry point %#" PRIx64 " is outside of memory",
+			       entry);
 	r = boot_put_command_line(request, BOOT_CMDLINE_BYTES, error);
 	if (r < 0)
 		return r;

@@ -8,6 +8,7 @@
 
 #include <elf.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "pvh.h"
@@ -137,8 +138,8 @@ int boot_pvh(const struct boot_request *request, struct vp_state *state, struct 
 		return r;
 	if (entry >= request->layout.low_bytes)
 		return vm_fail(error, -ENOEXEC, BLAME_KERNEL,
-			       "is damaged: its PVH entry point %#llx is outside of memory",
-			       (unsigned long long)entry);
+			       "is damaged: its PVH entry point %#" PRIx64 " is outside of memory",
+			       entry);
 	r = load_all(request, &image, error);
 	if (r < 0)
 		return r;

@@ -10,6 +10,7 @@
  * memory, processors or devices can leak into it, and no translated code can be stale.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,9 +92,9 @@ static void on_crash(void *ctx, const struct hv_crash *crash)
 	uint64_t now = monotonic_ns();
 	bool quiet;
 
-	snprintf(report, sizeof(report), "parameters %#llx %#llx %#llx %#llx %#llx",
-		 (unsigned long long)p[0], (unsigned long long)p[1], (unsigned long long)p[2],
-		 (unsigned long long)p[3], (unsigned long long)p[4]);
+	snprintf(report, sizeof(report),
+		 "parameters %#" PRIx64 " %#" PRIx64 " %#" PRIx64 " %#" PRIx64 " %#" PRIx64, p[0],
+		 p[1], p[2], p[3], p[4]);
 	pthread_mutex_lock(&vm->lock);
 	memcpy(vm->crash, report, sizeof(report));
 	/* A guest may say so as often as it likes. */

@@ -6,6 +6,7 @@
  * the callback that ends it has its address, and its answer is dropped.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -244,8 +245,7 @@ static void describe_member(const struct member *member, char *text, size_t size
 	case MEMBER_PATH: snprintf(text, size, "an absolute path, which begins with /"); break;
 	case MEMBER_FLAG: snprintf(text, size, "true or false"); break;
 	case MEMBER_NUMBER:
-		snprintf(text, size, "a whole number from 0 to %llu",
-			 (unsigned long long)member->max);
+		snprintf(text, size, "a whole number from 0 to %" PRIu64, member->max);
 		break;
 	case MEMBER_CHOICE:
 		used = snprintf(text, size, "one of");

@@ -1,6 +1,7 @@
 /*
  * cases_apic.c - interrupts: messages, local APIC, IPIs, VP start, timer, 8259, NMI, level EOI
  */
+#include <inttypes.h>
 #include <string.h>
 #include <time.h>
 
@@ -276,12 +277,13 @@ static bool goes_on_from(struct rig *rig, unsigned int vp, uint64_t stopped, uin
 	TRY(reported_tsc(rig, vp, &tsc));
 	passed = __builtin_ia32_rdtsc() - started;
 	if (tsc + SLACK_TSC < stopped)
-		return rig_fail(rig, "the TSC of VP %u went back by %llu", vp,
-				(unsigned long long)(stopped - tsc));
+		return rig_fail(rig, "the TSC of VP %u went back by %" PRIu64, vp,
+				(uint64_t)(stopped - tsc));
 	if (tsc > stopped + passed + SLACK_TSC)
 		return rig_fail(rig,
-				"the TSC of VP %u went on by %llu while the host's did by %llu", vp,
-				(unsigned long long)(tsc - stopped), (unsigned long long)passed);
+				"the TSC of VP %u went on by %" PRIu64
+				" while the host's did by %" PRIu64,
+				vp, (uint64_t)(tsc - stopped), passed);
 	return true;
 }
 
@@ -325,8 +327,8 @@ bool case_timer_counts_stand_still_while_time_is_stopped(struct rig *rig)
 	went_on = now_ns() - started_ns;
 	/* A nanosecond a count; the host's two clocks may differ a little. */
 	if (went_on < left - left / 10)
-		return rig_fail(rig, "%llu ns were left, and it expired after %llu",
-				(unsigned long long)left, (unsigned long long)went_on);
+		return rig_fail(rig, "%" PRIu64 " ns were left, and it expired after %" PRIu64,
+				left, went_on);
 	return rig_done(rig);
 }
 

@@ -1,6 +1,7 @@
 /*
  * cases_state.c - saved and restored VP state; runs cancelled from other threads
  */
+#include <inttypes.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,10 +83,10 @@ static bool same_state(struct rig *rig, const struct vp_state *a, const struct v
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
 		if (memcmp((const char *)a + fields[i].offset, (const char *)b + fields[i].offset,
 			   fields[i].bytes))
-			return rig_fail(
-				rig, "%s differs: %#llx was set, %#llx read", fields[i].name,
-				*(const unsigned long long *)((const char *)a + fields[i].offset),
-				*(const unsigned long long *)((const char *)b + fields[i].offset));
+			return rig_fail(rig, "%s differs: %#" PRIx64 " was set, %#" PRIx64 " read",
+					fields[i].name,
+					*(const uint64_t *)((const char *)a + fields[i].offset),
+					*(const uint64_t *)((const char *)b + fields[i].offset));
 	if (memcmp(a->xsave + XMM_OFFSET, b->xsave + XMM_OFFSET, XMM_BYTES))
 		return rig_fail(rig, "the XMM registers differ");
 	for (size_t i = 0; i < ARRAY_SIZE(lapic_still); i++)
