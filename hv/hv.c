@@ -70,13 +70,6 @@ uint64_t hv_guest_os_id(const struct hv *hv)
 	return __atomic_load_n(&hv->guest_os_id, __ATOMIC_RELAXED);
 }
 
-bool hv_is_hypercall_page(const struct hv *hv, gpa_t gpa)
-{
-	uint64_t page = __atomic_load_n(&hv->hypercall_page, __ATOMIC_RELAXED);
-
-	return (page & HV_PAGE_ENABLE) && !((page ^ gpa) & HV_PAGE_ADDRESS);
-}
-
 void hv_lock(struct hv *hv)
 {
 	hv->services.lock(hv->services.ctx);

@@ -116,9 +116,6 @@ bool hv_write_msr(struct hv *hv, unsigned int vp, uint32_t index, uint64_t value
  */
 bool hv_hypercall(struct hv *hv, unsigned int vp, struct hv_hypercall_registers *registers);
 
-/* True while the hypercall page is enabled and holds @gpa. */
-bool hv_is_hypercall_page(const struct hv *hv, gpa_t gpa);
-
 /*
  * hv_post_message() - put a message (type > 0, at most 240 bytes) into slot @sint of @vp and raise
  * Returns: 0; -EAGAIN the slot is taken, or SynIC or page are off: synic_ready() will be called;
