@@ -111,7 +111,7 @@ static bool number(struct span span, unsigned int base, uint64_t max, uint64_t *
 		int c = tolower((unsigned char)span.text[i]);
 		unsigned int digit = isdigit(c) ? c - '0' : isxdigit(c) ? c - 'a' + 10 : 99;
 
-		if (digit >= base || value > (max - digit) / base)
+		if (digit >= base || digit > max || value > (max - digit) / base)
 			return false;
 		value = value * base + digit;
 	}
