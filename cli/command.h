@@ -15,6 +15,7 @@ enum exit_code {
 	EXIT_OK = 0,
 	EXIT_FAILED = 1,
 	EXIT_USAGE = 2,
+	EXIT_DIFFERENT = 3, /* vhd compare: they differ; vhd check: there is damage */
 	EXIT_HOST_CANNOT = 8,
 	EXIT_GUEST_CRASHED = 9
 };

@@ -266,16 +266,36 @@ const struct option_row help_options[] = {{.name = "man",
 
 #define VHD(member) offsetof(struct vhd_options, member)
 
-static const char *const vhd_actions[] = {"create", "convert", "info", NULL};
-static const char *const image_formats[] = {"raw", "vhd-fixed", "vhd-dynamic", "vhd-differencing",
-					    NULL};
+static const char *const vhd_actions[] = {"create", "convert", "info", "map", "compare",
+					  "read",   "write",   NULL};
+static const char *const image_formats[] = {
+	"raw",		"vhd-fixed",	      "vhd-dynamic", "vhd-differencing", "vhdx-fixed",
+	"vhdx-dynamic", "vhdx-differencing", "vmdk",	     "qcow2",		 NULL};
+static const char *const progress_words[] = {"auto", "json", "none", NULL};
 
 static const struct word_row vhd_words[] = {
 	{"create", "FILE",
-	 "Make a new, empty image: vhd-dynamic unless --format says otherwise, or with --parent "
-	 "vhd-differencing"},
-	{"convert", "SOURCE RESULT", "Write the same disk in another format"},
-	{"info", "FILE", "Show what an image is: format, size, id, how many images its chain has"},
+	 "Make a new, empty image, in the format that --format or the name's end says, else "
+	 "vhd-dynamic; with --parent a differencing one, which holds the changes to its parent"},
+	{"convert", "SOURCE RESULT",
+	 "Write the same disk as a new image, parents included, in the format that --format or the "
+	 "name's end says. '-' is standard input (raw) or output (raw, vhd-fixed)"},
+	{"info", "FILE",
+	 "Show what an image is: format, size, id, geometry, creator; with --chain every image of "
+	 "its chain"},
+	{"map", "FILE", "Show which ranges of the disk are data, in which file and where"},
+	{"compare", "FILE FILE",
+	 "Do two disks read the same? What one has beyond the other's end must be zeros"},
+	{"read", "FILE", "Write bytes of the disk to standard output"},
+	{"write", "FILE", "Write standard input into the disk"},
+	{}};
+
+static const struct exit_code_row vhd_exit_codes[] = {
+	{EXIT_OK, "Done; compare: the disks are equal."},
+	{EXIT_FAILED, "It could not be done; one line on standard error says why."},
+	{EXIT_USAGE, "The command line was wrong."},
+	{EXIT_DIFFERENT, "compare: the disks differ."},
+	{EXIT_HOST_CANNOT, "This host cannot do it: too little memory, no permission."},
 	{}};
 
 const struct option_row vhd_options[] = {
@@ -284,31 +304,80 @@ const struct option_row vhd_options[] = {
 	 .type = OPTION_SIZE,
 	 .offset = VHD(bytes),
 	 .min = 512,
-	 .help = "create: the disk's size; takes K, M, G or T"},
+	 .help = "create: the disk's size; convert: that of a disk from standard input; takes K, M, "
+		 "G or T"},
 	{.name = "format",
 	 .argument = "FORMAT",
 	 .type = OPTION_CHOICE,
 	 .offset = VHD(format),
 	 .words = image_formats,
-	 .help = "create, convert: the new image's format: raw, vhd-fixed or vhd-dynamic; create "
-		 "also "
-		 "vhd-differencing"},
-	{.name = "parent",
-	 .argument = "FILE",
-	 .type = OPTION_FILE,
-	 .offset = VHD(parent),
-	 .help = "create: the image that the new one holds the changes to"},
+	 .help = "create, convert: the new image's format: raw, vhd-fixed, vhd-dynamic, vhdx-fixed, "
+		 "vhdx-dynamic; create also vhd-differencing, vhdx-differencing; compare: that of "
+		 "the second image"},
 	{.name = "source-format",
 	 .argument = "FORMAT",
 	 .type = OPTION_CHOICE,
 	 .offset = VHD(source_format),
 	 .words = image_formats,
-	 .help = "convert, info: the format of the image that is read; without it, as its contents "
-		 "say"},
+	 .help = "The format of the image that is there already; without it, as its contents say. "
+		 "Besides the above vmdk and qcow2, read only"},
+	{.name = "parent",
+	 .argument = "FILE",
+	 .type = OPTION_FILE,
+	 .offset = VHD(parent),
+	 .help = "create: the image that the new one holds the changes to"},
+	{.name = "block-size",
+	 .argument = "SIZE",
+	 .type = OPTION_SIZE,
+	 .offset = VHD(block_bytes),
+	 .min = 4096,
+	 .max = 256 * MIB,
+	 .help = "create, convert: the size of an image's blocks, a power of two; without it 2M, "
+		 "VHDX 32M"},
+	{.name = "sector",
+	 .argument = "BYTES",
+	 .type = OPTION_NUMBER,
+	 .offset = VHD(sector),
+	 .min = 512,
+	 .max = 4096,
+	 .help = "create: the size of the guest's sectors, 512 (as without it) or, VHDX only, 4096"},
+	{.name = "preallocate",
+	 .type = OPTION_FLAG,
+	 .offset = VHD(preallocate),
+	 .help = "create, convert, formats raw and fixed: all of the disk gets its place on the "
+		 "host now"},
+	{.name = "azure",
+	 .type = OPTION_FLAG,
+	 .offset = VHD(azure),
+	 .help = "convert: as Azure wants it: vhd-fixed, the size rounded up to whole MiB"},
+	{.name = "chain",
+	 .type = OPTION_FLAG,
+	 .offset = VHD(chain),
+	 .help = "info: also every image of the chain, and the parent's name as each has it"},
+	{.name = "offset",
+	 .argument = "SIZE",
+	 .type = OPTION_SIZE,
+	 .offset = VHD(offset),
+	 .help = "read, write: where on the disk; without it at its start"},
+	{.name = "bytes",
+	 .argument = "SIZE",
+	 .type = OPTION_SIZE,
+	 .offset = VHD(count),
+	 .min = 1,
+	 .help = "read, write: how much; without it up to the disk's end, or that of standard "
+		 "input"},
+	{.name = "progress",
+	 .argument = "HOW",
+	 .type = OPTION_CHOICE,
+	 .offset = VHD(progress),
+	 .preset = "auto",
+	 .words = progress_words,
+	 .help = "What standard error shows of work that takes long: auto (a bar on a terminal), "
+		 "json (a line at a time), or none"},
 	{.name = "json",
 	 .type = OPTION_FLAG,
 	 .offset = VHD(json),
-	 .help = "info: print JSON instead of text"},
+	 .help = "info, map, compare: print JSON instead of text"},
 	{}};
 
 static const struct option_row no_options[] = {{}};
@@ -359,9 +428,12 @@ const struct command command_table[] = {
 	 .more_offset = VHD(files),
 	 .words_title = "Actions",
 	 .words = vhd_words,
-	 .summary = "Create, convert and describe disk images",
-	 .description = "Makes disk images: raw, and VHD (fixed, dynamic, or differencing, which "
-			"holds the changes to a parent). A file that exists is never overwritten.",
+	 .summary = "Create, convert, compare and describe disk images",
+	 .description = "Works on disk images: raw, VHD and VHDX (fixed, dynamic, or differencing, "
+			"which hold the changes to a parent); VMDK and qcow2 are read. A file that "
+			"exists is never overwritten; a new one appears complete or not at all. "
+			"Sizes take K, M, G or T.",
+	 .exit_codes = vhd_exit_codes,
 	 .options = vhd_options,
 	 .run = command_vhd},
 	{.name = "help",

@@ -32,9 +32,10 @@ static_assert(sizeof(struct ctl_options) <= COMMAND_OPTIONS_BYTES,
 
 struct vhd_options {
 	struct option_files files;
-	uint64_t bytes;
-	const char *format, *source_format, *parent;
-	bool json;
+	uint64_t bytes, block_bytes, offset, count;
+	struct option_number sector;
+	const char *format, *source_format, *parent, *progress;
+	bool json, chain, preallocate, azure;
 };
 static_assert(sizeof(struct vhd_options) <= COMMAND_OPTIONS_BYTES,
 	      "COMMAND_OPTIONS_BYTES is too small");

@@ -151,6 +151,12 @@ struct commit {
 	uint64_t end;
 };
 
+/* A stretch of a file that is no hole. */
+struct known_data {
+	int fd;
+	uint64_t from, to;
+};
+
 struct disk {
 	struct image *top;
 	uint32_t sector; /* logical, of the top image */
@@ -168,6 +174,7 @@ struct disk {
 
 	pthread_mutex_t sync_lock; /* one synchronous request at a time */
 	struct disk_queue *sync_queue;
+	struct known_data known_data; /* extents.c; guarded by it */
 };
 
 /* Nothing but data to sync. With the lock. */

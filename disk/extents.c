@@ -125,8 +125,23 @@ static bool ends_too_early(const struct run *run)
 	return run->fill_from == UINT64_MAX && end >= 0 && (uint64_t)end < run->offset + run->bytes;
 }
 
+/*
+ * Where the next hole begins. Asked for each of many blocks the kernel would walk over the same long
+ * stretch of data again and again, so the last one is remembered. Should a hole have come into
+ * it since, then zeros are called data, which they may be.
+ */
+static uint64_t next_hole(struct disk *disk, const struct run *run, uint64_t data, uint64_t end)
+{
+	struct known_data *known = &disk->known_data;
+
+	if (known->fd != run->fd || data < known->from || data >= known->to)
+		*known = (struct known_data){
+			run->fd, data, MAX(file_next_hole(run->fd, data, end), data + 1)};
+	return MIN(known->to, end);
+}
+
 /* A hole in a file of plain bytes is zeros; data end where the next hole begins. */
-static void cut_at_holes(const struct run *run, struct disk_extent *extent)
+static void cut_at_holes(struct disk *disk, const struct run *run, struct disk_extent *extent)
 {
 	uint64_t end = run->offset + run->bytes, sector = run->image->logical_sector, data;
 
@@ -139,12 +154,12 @@ static void cut_at_holes(const struct run *run, struct disk_extent *extent)
 		extent->file_offset = 0;
 		extent->bytes = ALIGN_DOWN(data - run->offset, sector);
 	} else {
-		end = MIN(MAX(file_next_hole(run->fd, data, end), data + 1), end);
+		end = next_hole(disk, run, data, end);
 		extent->bytes = MIN(ALIGN_UP(end - run->offset, sector), run->bytes);
 	}
 }
 
-static void describe(const struct disk *disk, const struct run *run, struct disk_extent *extent)
+static void describe(struct disk *disk, const struct run *run, struct disk_extent *extent)
 {
 	extent->bytes = run->bytes;
 	if (!run->image)
@@ -158,7 +173,7 @@ static void describe(const struct disk *disk, const struct run *run, struct disk
 	extent->path = run->path ? run->path : run->image->path;
 	extent->file_offset = run->kind == RUN_FILE ? run->offset : UINT64_MAX;
 	if (run->kind == RUN_FILE)
-		cut_at_holes(run, extent);
+		cut_at_holes(disk, run, extent);
 }
 
 /* Where an image that has nothing at @offset next may have something. */

@@ -1,0 +1,72 @@
+/*
+ * disk_operations.h - what can be done to disk images as a whole, without a virtual machine
+ *
+ * Every operation takes paths, works on the caller's thread until it is over, and locks the images
+ * it uses as disk_open() does: -EAGAIN when somebody else has one. Sizes and offsets are bytes.
+ *
+ * Errors: 0 or -errno, and then *ret_error says in a sentence which file, what, why and what to do.
+ * -ECANCELED: progress->cancel was set.
+ *
+ * Power cuts, kills and cancels: a new image is there complete and synced, or not at all. An image
+ * that is changed in place opens at every instant, with its old content or its new one; most
+ * operations can simply be started again, and each says below what else is left to do.
+ *
+ * Images with a differencing image below them must not be changed other than by disk_merge(): the
+ * child would show a mixture. Nothing here can know of children.
+ */
+#ifndef DISK_OPERATIONS_H
+#define DISK_OPERATIONS_H
+
+#include <stdatomic.h>
+
+#include "disk.h"
+
+struct disk_progress {
+	/* Often, on the operation's thread; @done never decreases and ends with @total. May be NULL. */
+	void (*report)(struct disk_progress *progress, uint64_t done, uint64_t total);
+	/* Any thread or signal handler may set it. */
+	atomic_bool cancel;
+};
+
+/* --- convert --- */
+
+#define DISK_STREAM "-" /* as a path: standard input or output */
+
+struct disk_convert_options {
+	enum disk_format source_format; /* DISK_AUTO: as its contents say, else raw */
+	enum disk_format format;	/* of the new image; not a differencing one */
+	uint32_t block_bytes;		/* 0: the format's usual size */
+	uint64_t bytes;			/* of a source that is a stream and not a file */
+	bool preallocate;		/* raw and fixed: every byte has its place on the host */
+	bool azure;			/* vhd-fixed whose size is rounded up to a MiB, as Azure wants */
+	struct disk_progress *progress; /* NULL: none */
+};
+
+/*
+ * disk_convert() - write the disk @source shows, parents included, as a new image @target
+ * What reads as zeros takes no place where @target's format can do without. DISK_STREAM as
+ * @source is raw; as @target it can be raw or vhd-fixed. The image grows under another name beside
+ * @target (".<target>.<digits>.part"), which a killed process leaves behind.
+ * Returns: also -EEXIST: @target is never overwritten.
+ */
+int disk_convert(const char *source, const char *target, const struct disk_convert_options *options,
+		 struct disk_error *ret_error);
+
+/* --- compare --- */
+
+struct disk_comparison {
+	bool equal;
+	uint64_t first_difference; /* the first byte that differs, if they do */
+	uint64_t bytes[2];	   /* the disks' sizes; what one has beyond the other must be zeros */
+};
+
+/* @formats: of the two; DISK_AUTO: as their contents say. They are equal if guests read the same. */
+int disk_compare(const char *const paths[2], const enum disk_format formats[2],
+		 struct disk_progress *progress, struct disk_comparison *ret_comparison,
+		 struct disk_error *ret_error);
+
+/* --- what guests read, cheaply --- */
+
+bool bytes_are_zero(const void *bytes, size_t count);
+
+#endif
