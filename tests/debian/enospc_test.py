@@ -219,7 +219,7 @@ def full_disk_is_removed(guest):
         guest.ctl("disk-remove", "--lun", "3")
         until(lambda: guest.ctl("status")["result"]["state"] == "running", "the guest goes on")
         until(lambda: "0:0:0:3" not in guest.shell("ls /sys/class/scsi_disk"), "LUN 3's end")
-        guest.shell("umount -l /run/3")
+        guest.shell("wait; umount -l /run/3")  # what fill() left would speak up later
         with tempfile.TemporaryDirectory() as folder, Host(folder) as host:
             host.checked(disk.path)
 
