@@ -66,6 +66,8 @@ void image_name_parent(struct image *image); /* sets ->parent_name */
 
 /* raw.c: a file without any format. Sets what load() does. */
 int image_become_raw(struct image *image, struct disk_error *ret_error);
+/* For formats without an id: one that stays the same as long as the file does. */
+void image_derive_id(struct image *image);
 
 /* drivers.c: in the order in which contents are asked; ends with NULL. */
 extern const struct image_driver *const image_drivers[];

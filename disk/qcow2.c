@@ -115,6 +115,7 @@ static int qcow2_load(struct image *image, struct disk_error *ret_error)
 	if (facts.corrupt)
 		log_warning("%s: QEMU marked it as corrupt: parts may be wrong or unreadable",
 			    image->path);
+	image_derive_id(image);
 	image->format = DISK_QCOW2;
 	image->bytes = facts.map.bytes;
 	image->needs_repair = facts.dirty;

@@ -10,13 +10,13 @@
 
 const struct image_driver raw_driver = {.name = "raw", .first = DISK_RAW, .last = DISK_RAW};
 
-/* A raw image has no id of its own: one that stays the same as long as the file does. */
-static void derive_id(struct image *image)
+void image_derive_id(struct image *image)
 {
 	memcpy(image->id.bytes, &image->device, 8);
 	memcpy(image->id.bytes + 8, &image->inode, 8);
 	image->id.bytes[7] = (image->id.bytes[7] & 0x0f) | 0x80; /* version 8: custom */
 	image->id.bytes[8] = (image->id.bytes[8] & 0x3f) | 0x80;
+	image->link = image->id;
 }
 
 int image_become_raw(struct image *image, struct disk_error *ret_error)
@@ -29,7 +29,6 @@ int image_become_raw(struct image *image, struct disk_error *ret_error)
 	image->bytes = ALIGN_UP(image->file_bytes, (uint64_t)RAW_SECTOR);
 	image->fill_from = image->file_bytes;
 	image->flat = image->can_discard = image->begun = true;
-	derive_id(image);
-	image->link = image->id;
+	image_derive_id(image);
 	return 0;
 }

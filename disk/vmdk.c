@@ -230,6 +230,7 @@ static int vmdk_load(struct image *image, struct disk_error *ret_error)
 				 image->path, vmdk->descriptor.total_sectors);
 	r = sparse.descriptor_bytes ? load_embedded(image, &sparse, ret_error)
 				    : load_extents(image, ret_error);
+	image_derive_id(image);
 	image->format = DISK_VMDK;
 	image->bytes = vmdk->descriptor.total_sectors * VMDK_SECTOR;
 	image->differencing = vmdk->descriptor.parent_cid != VMDK_NO_PARENT;
