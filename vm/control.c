@@ -13,6 +13,13 @@ static struct hyperv *live_hyperv(struct vm *vm)
 	return vm->machine && !vm->ending ? vm->machine->hyperv : NULL;
 }
 
+static struct controllers *live_controllers(struct vm *vm)
+{
+	struct hyperv *hyperv = live_hyperv(vm);
+
+	return hyperv ? hyperv_controllers(hyperv) : NULL;
+}
+
 static enum vm_state state_of(const struct vm *vm)
 {
 	if (!vm->machine)
@@ -63,36 +70,36 @@ size_t vm_drives(struct vm *vm, struct vm_drive *drives, size_t max)
 
 int vm_attach_drive(struct vm *vm, const struct vm_drive *drive, struct vm_error *ret_error)
 {
-	struct hyperv *hyperv = live_hyperv(vm);
+	struct controllers *controllers = live_controllers(vm);
 
-	if (!hyperv)
+	if (!controllers)
 		return vm_fail(ret_error, -ENOTSUP, BLAME_DRIVE,
 			       "the guest has no Hyper-V interface, or is ending");
 	if (drive->bus == VM_BUS_IDE)
 		return vm_fail(ret_error, -ENOTSUP, BLAME_DRIVE,
 			       "IDE drives cannot be added to a running guest; use SCSI");
-	return drives_add(vm->drives, drive, hyperv, ret_error);
+	return drives_add(vm->drives, drive, controllers, ret_error);
 }
 
 int vm_detach_drive(struct vm *vm, enum vm_bus bus, unsigned int controller, unsigned int lun,
 		    void (*done)(void *ctx), void *ctx)
 {
 	const struct vm_drive place = {.bus = bus, .controller = controller, .lun = lun};
-	struct hyperv *hyperv = live_hyperv(vm);
+	struct controllers *controllers = live_controllers(vm);
 
 	if (bus == VM_BUS_IDE)
 		return -ENOTSUP; /* a guest looks at those once, at its start */
-	return hyperv ? drives_remove(vm->drives, &place, hyperv, done, ctx) : -ENOENT;
+	return controllers ? drives_remove(vm->drives, &place, controllers, done, ctx) : -ENOENT;
 }
 
 int vm_change_medium(struct vm *vm, enum vm_bus bus, unsigned int controller, unsigned int lun,
 		     const char *path, struct vm_error *ret_error)
 {
 	const struct vm_drive place = {.bus = bus, .controller = controller, .lun = lun};
-	struct hyperv *hyperv = live_hyperv(vm);
+	struct controllers *controllers = live_controllers(vm);
 
-	if (!hyperv)
+	if (!controllers)
 		return vm_fail(ret_error, -ENOENT, BLAME_DRIVE,
 			       "the guest has no Hyper-V interface, or is ending");
-	return drives_change_medium(vm->drives, &place, path, hyperv, ret_error);
+	return drives_change_medium(vm->drives, &place, path, controllers, ret_error);
 }

@@ -226,9 +226,9 @@ static void forget(struct drives *drives, struct drive *drive)
 	free_drive(drive);
 }
 
-static int attach(struct drive *drive, struct hyperv *hyperv, struct vm_error *error)
+static int attach(struct drive *drive, struct controllers *controllers, struct vm_error *error)
 {
-	int r = hyperv_attach(hyperv, &drive->place, drive->disk);
+	int r = controllers_attach(controllers, &drive->place, drive->disk);
 
 	return r < 0 ? vm_fail(error, r, blame_of(&drive->place), "%s: cannot be attached: %s",
 			       drive->place.path ?: "DVD drive", strerror(-r))
@@ -253,7 +253,7 @@ static int check_place(const struct drives *drives, const struct vm_drive *place
 	return 0;
 }
 
-int drives_add(struct drives *drives, const struct vm_drive *place, struct hyperv *hyperv,
+int drives_add(struct drives *drives, const struct vm_drive *place, struct controllers *controllers,
 	       struct vm_error *ret_error)
 {
 	struct drive *drive = NULL;
@@ -264,8 +264,8 @@ int drives_add(struct drives *drives, const struct vm_drive *place, struct hyper
 	r = new_drive(drives, place, &drive, ret_error);
 	if (r < 0)
 		return r;
-	if (hyperv)
-		r = attach(drive, hyperv, ret_error);
+	if (controllers)
+		r = attach(drive, controllers, ret_error);
 	if (r < 0) {
 		free_drive(drive);
 		return r;
@@ -274,10 +274,11 @@ int drives_add(struct drives *drives, const struct vm_drive *place, struct hyper
 	return 0;
 }
 
-int drives_attach_all(struct drives *drives, struct hyperv *hyperv, struct vm_error *ret_error)
+int drives_attach_all(struct drives *drives, struct controllers *controllers,
+		      struct vm_error *ret_error)
 {
 	for (size_t i = 0; i < drives->count; i++) {
-		int r = attach(drives->list[i], hyperv, ret_error);
+		int r = attach(drives->list[i], controllers, ret_error);
 
 		if (r < 0)
 			return r;
@@ -309,8 +310,8 @@ static void on_detached(void *ctx)
 	drive->old = NULL;
 }
 
-int drives_remove(struct drives *drives, const struct vm_drive *place, struct hyperv *hyperv,
-		  void (*done)(void *ctx), void *ctx)
+int drives_remove(struct drives *drives, const struct vm_drive *place,
+		  struct controllers *controllers, void (*done)(void *ctx), void *ctx)
 {
 	struct drive *drive = find(drives, place);
 	int r;
@@ -322,14 +323,14 @@ int drives_remove(struct drives *drives, const struct vm_drive *place, struct hy
 	drive->removing = true;
 	drive->done = done;
 	drive->ctx = ctx;
-	r = hyperv_detach(hyperv, &drive->place, on_detached, drive);
+	r = controllers_detach(controllers, &drive->place, on_detached, drive);
 	if (r < 0)
 		drive->removing = false;
 	return r;
 }
 
 int drives_change_medium(struct drives *drives, const struct vm_drive *place, const char *path,
-			 struct hyperv *hyperv, struct vm_error *ret_error)
+			 struct controllers *controllers, struct vm_error *ret_error)
 {
 	struct drive *drive = find(drives, place);
 	struct vm_drive changed;
@@ -351,8 +352,8 @@ int drives_change_medium(struct drives *drives, const struct vm_drive *place, co
 	r = open_copy(&changed, &own_path, &disk, ret_error);
 	if (r < 0)
 		return r;
-	r = hyperv_change_medium(hyperv, &drive->place, disk, drive->disk ? on_detached : NULL,
-				 drive);
+	r = controllers_change_medium(controllers, &drive->place, disk,
+				      drive->disk ? on_detached : NULL, drive);
 	if (r < 0) {
 		free(own_path);
 		if (disk)

@@ -21,7 +21,6 @@
 #include <string.h>
 
 #include "hv_tlfs.h"
-#include "storvsp.h"
 
 #define RIP_MASK	   (PAGE_BYTES - 1)
 #define XSAVE_XMM0	   160	   /* in the legacy part of the XSAVE area */
@@ -38,7 +37,7 @@ struct hyperv {
 	struct hv *hv;
 	struct vmbus *bus;
 	struct ic *ic;
-	struct storvsp *scsi[VM_SCSI_CONTROLLERS], *ide[VM_IDE_CHANNELS * VM_IDE_DEVICES];
+	struct controllers controllers;
 	size_t out_at[2]; /* of the hypercall page's code, without and with long mode */
 	struct timer {
 		struct hyperv *hyperv;
@@ -319,25 +318,7 @@ static void channel_closed(void *ctx, uint32_t connection_id, int eventfd)
 	partition_remove_doorbell(hyperv->part, &bell);
 }
 
-/* --- drives --- */
-
-/* Each IDE device is a controller of its own here. */
-static unsigned int ide_number(const struct vm_drive *drive)
-{
-	return drive->controller * VM_IDE_DEVICES + drive->lun;
-}
-
-static struct storvsp **controller_of(struct hyperv *hyperv, const struct vm_drive *drive)
-{
-	if (drive->bus == VM_BUS_IDE)
-		return &hyperv->ide[ide_number(drive)];
-	return &hyperv->scsi[drive->controller];
-}
-
-static unsigned int lun_of(const struct vm_drive *drive)
-{
-	return drive->bus == VM_BUS_IDE ? 0 : drive->lun;
-}
+/* --- the loop's thread --- */
 
 static void disk_full(void *ctx, const char *path, bool full)
 {
@@ -346,72 +327,9 @@ static void disk_full(void *ctx, const char *path, bool full)
 	hyperv->events.disk_full(hyperv->events.ctx, path, full);
 }
 
-/* Each SCSI controller keeps its number in its instance, so that a guest finds it again. */
-static struct guid scsi_instance(unsigned int number)
+struct controllers *hyperv_controllers(struct hyperv *hyperv)
 {
-	return (struct guid)GUID(0x6d756c6cu + number, 0x696f, 0x4e53, 0x80, 0x43, 0x53, 0x49, 0, 0,
-				 0, 0);
-}
-
-static int need_controller(struct hyperv *hyperv, const struct vm_drive *drive)
-{
-	struct storvsp **controller = controller_of(hyperv, drive);
-	bool ide = drive->bus == VM_BUS_IDE;
-	const struct storvsp_config config = {
-		.bus = hyperv->bus,
-		.loop = hyperv->loop,
-		.kind = ide ? STORVSP_IDE : STORVSP_SCSI,
-		.number = ide ? ide_number(drive) : drive->controller,
-		.instance = scsi_instance(drive->controller),
-		.max_subchannels = hyperv->part->vp_count - 1,
-		.disk_full = disk_full,
-		.ctx = hyperv,
-	};
-
-	return *controller ? 0 : storvsp_new(&config, controller);
-}
-
-/* Letters and digits that stay the same for an image wherever it is attached. */
-static void make_serial(const struct vm_drive *drive, struct disk *disk, char serial[37])
-{
-	struct disk_info info;
-
-	if (!disk || drive->dvd) {
-		snprintf(serial, 37, "dvd-%u-%u", drive->controller, drive->lun);
-		return;
-	}
-	disk_get_info(disk, &info);
-	for (int i = 0; i < 16; i++)
-		snprintf(serial + 2 * i, 3, "%02x", info.id.bytes[i]);
-}
-
-int hyperv_attach(struct hyperv *hyperv, const struct vm_drive *drive, struct disk *disk)
-{
-	struct storvsp_drive scsi = {
-		.disk = disk, .dvd = drive->dvd, .read_only = drive->read_only};
-	int r = need_controller(hyperv, drive);
-
-	if (r < 0)
-		return r;
-	make_serial(drive, disk, scsi.serial);
-	return storvsp_attach(*controller_of(hyperv, drive), lun_of(drive), &scsi);
-}
-
-int hyperv_detach(struct hyperv *hyperv, const struct vm_drive *drive, void (*done)(void *ctx),
-		  void *ctx)
-{
-	struct storvsp *controller = *controller_of(hyperv, drive);
-
-	return controller ? storvsp_detach(controller, lun_of(drive), done, ctx) : -ENOENT;
-}
-
-int hyperv_change_medium(struct hyperv *hyperv, const struct vm_drive *drive, struct disk *disk,
-			 void (*done)(void *ctx), void *ctx)
-{
-	struct storvsp *controller = *controller_of(hyperv, drive);
-
-	return controller ? storvsp_change_medium(controller, lun_of(drive), disk, done, ctx)
-			  : -ENOENT;
+	return &hyperv->controllers;
 }
 
 struct ic *hyperv_ic(struct hyperv *hyperv)
@@ -495,7 +413,6 @@ static int make_bus(struct hyperv *hyperv)
 		.part = hyperv->part, .loop = hyperv->loop, .hv = hyperv->hv};
 	const struct vmbus_doorbell_events events = {
 		.opened = channel_opened, .closed = channel_closed, .ctx = hyperv};
-	const struct vm_drive first = {.bus = VM_BUS_SCSI};
 	struct ic_config ic = {
 		.loop = hyperv->loop, .reference_time = reference_time, .ctx = hyperv};
 	int r = vmbus_new(&config, &hyperv->bus);
@@ -505,8 +422,14 @@ static int make_bus(struct hyperv *hyperv)
 	vmbus_set_doorbell_events(hyperv->bus, &events);
 	ic.bus = hyperv->bus;
 	r = ic_new(&ic, &hyperv->ic);
-	/* The first SCSI controller is always there, for disks that come later. */
-	return r < 0 ? r : need_controller(hyperv, &first);
+	if (r < 0)
+		return r;
+	hyperv->controllers = (struct controllers){.bus = hyperv->bus,
+						   .loop = hyperv->loop,
+						   .vp_count = hyperv->part->vp_count,
+						   .disk_full = disk_full,
+						   .ctx = hyperv};
+	return controllers_begin(&hyperv->controllers);
 }
 
 int hyperv_new(struct partition *part, struct loop *loop, const struct hyperv_events *events,
@@ -550,10 +473,7 @@ static void free_bus(struct hyperv *hyperv)
 	while (!hyperv->quiet)
 		if (loop_run(hyperv->loop) < 0)
 			abort(); /* memory that a device still writes cannot be given back */
-	for (unsigned int i = 0; i < ARRAY_SIZE(hyperv->scsi); i++)
-		storvsp_free(hyperv->scsi[i]);
-	for (unsigned int i = 0; i < ARRAY_SIZE(hyperv->ide); i++)
-		storvsp_free(hyperv->ide[i]);
+	controllers_end(&hyperv->controllers);
 	if (hyperv->ic)
 		ic_free(hyperv->ic);
 	vmbus_free(hyperv->bus);

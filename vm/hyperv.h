@@ -7,11 +7,9 @@
 #ifndef VM_HYPERV_H
 #define VM_HYPERV_H
 
-#include "disk.h"
+#include "controllers.h"
 #include "hv.h"
 #include "ic.h"
-#include "vm.h"
-#include "vmbus.h"
 
 /* Ports that the code of the hypercall page uses; no device of the PC has them. */
 #define HYPERV_HYPERCALL_PORT 0xe4
@@ -62,11 +60,7 @@ struct ic *hyperv_ic(struct hyperv *hyperv);
 void hyperv_get_status(struct hyperv *hyperv, uint64_t *ret_guest_os_id,
 		       uint32_t *ret_vmbus_version);
 
-/* A drive with its image, which is borrowed until it is detached. Controllers come into being. */
-int hyperv_attach(struct hyperv *hyperv, const struct vm_drive *drive, struct disk *disk);
-int hyperv_detach(struct hyperv *hyperv, const struct vm_drive *drive, void (*done)(void *ctx),
-		  void *ctx);
-int hyperv_change_medium(struct hyperv *hyperv, const struct vm_drive *drive, struct disk *disk,
-			 void (*done)(void *ctx), void *ctx);
+/* Where drives are attached; lives as long as @hyperv. */
+struct controllers *hyperv_controllers(struct hyperv *hyperv);
 
 #endif

@@ -159,7 +159,7 @@ static int run_boot(struct vm *vm, struct vm_error *error)
 
 	r = machine_new(&vm->config, &events, &hyperv_events, &vm->machine, error);
 	if (r >= 0 && vm->machine->hyperv)
-		r = drives_attach_all(vm->drives, vm->machine->hyperv, error);
+		r = drives_attach_all(vm->drives, hyperv_controllers(vm->machine->hyperv), error);
 	if (r < 0) {
 		free_machine(vm);
 		return r;
