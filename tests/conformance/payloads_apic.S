@@ -112,19 +112,38 @@ PAYLOAD init_sipi
 	DONE
 END init_sipi
 
-/* Arms the timer in TSC-deadline mode and waits for it. */
-PAYLOAD tsc_deadline
-	X2APIC_ON
-	WRITE_MSR 0x832, 0x40040
+/* RAX: the TSC. */
+	.macro READ_TSC
 	rdtsc
 	shl $32, %rdx
 	or %rdx, %rax
-	add $500000000, %rax	/* long enough to read it back, mostly */
+	.endm
+
+/* Arms the timer in TSC-deadline mode, so many ticks ahead; R8: the deadline. */
+	.macro SET_DEADLINE ticks
+	WRITE_MSR 0x832, 0x40040
+	READ_TSC
+	add $\ticks, %rax
 	mov %rax, %r8
 	mov %rax, %rdx
 	shr $32, %rdx
 	mov $0x6e0, %ecx
 	wrmsr
+	.endm
+
+/* Reports 1 when the deadline has passed, else 0. */
+	.macro REPORT_LATE
+	READ_TSC
+	xor %ebx, %ebx
+	cmp %r8, %rax
+	setae %bl
+	REPORT_VALUE %ebx
+	.endm
+
+/* Arms the timer in TSC-deadline mode and waits for it. */
+PAYLOAD tsc_deadline
+	X2APIC_ON
+	SET_DEADLINE 500000000	/* long enough to read it back, mostly */
 	rdmsr
 	shl $32, %rdx
 	or %rdx, %rax
@@ -142,13 +161,7 @@ PAYLOAD tsc_deadline
 	sti
 	hlt
 	cli
-	rdtsc
-	shl $32, %rdx
-	or %rdx, %rax
-	xor %ebx, %ebx
-	cmp %r8, %rax
-	setae %bl
-	REPORT_VALUE %ebx	/* not early */
+	REPORT_LATE		/* not early */
 	mov $0x6e0, %ecx
 	rdmsr
 	or %edx, %eax
@@ -187,28 +200,13 @@ END report_tsc
 /* Arms a TSC deadline, exits, reports the TSC, and waits for the deadline: not early, and once. */
 PAYLOAD stopped_deadline
 	X2APIC_ON
-	WRITE_MSR 0x832, 0x40040
-	rdtsc
-	shl $32, %rdx
-	or %rdx, %rax
-	add $STOPPED_DEADLINE_TSC, %rax
-	mov %rax, %r8
-	mov %rax, %rdx
-	shr $32, %rdx
-	mov $0x6e0, %ecx
-	wrmsr
+	SET_DEADLINE STOPPED_DEADLINE_TSC
 	out %al, $0x80
 	REPORT_TSC
 	sti
 	hlt
 	cli
-	rdtsc
-	shl $32, %rdx
-	or %rdx, %rax
-	xor %ebx, %ebx
-	cmp %r8, %rax
-	setae %bl
-	REPORT_VALUE %ebx
+	REPORT_LATE
 	REPORT_COUNTS
 	DONE
 END stopped_deadline
