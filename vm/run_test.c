@@ -18,7 +18,7 @@
 
 #include "engines.h"
 #include "multiboot.h"
-#include "vm.h"
+#include "vm_internal.h"
 
 #define PORT_RESET	0xcf9
 #define PORT_PM_CONTROL 0x604
@@ -39,6 +39,8 @@ struct fake_vp {
 #define FAKE_WAIT ((enum vp_exit_reason)99)
 static const struct vp_exit *script;
 static unsigned int boots, live_vps, wrong_answers;
+static atomic_uint running; /* VPs inside vp_run() */
+static unsigned int stops, starts, time_errors;
 static unsigned int reset_boots; /* of these the script runs; later ones power off at once */
 
 static const struct vp_exit power_off[] = {
@@ -94,6 +96,7 @@ static int fake_run(struct vp *base, struct vp_exit *exit)
 {
 	struct fake_vp *vp = (struct fake_vp *)base;
 
+	running++;
 	if (exit->reason == VP_EXIT_MSR && vp->step &&
 	    exit->msr.fault != (exit->msr.index >> 28 == 4))
 		wrong_answers++;
@@ -101,6 +104,7 @@ static int fake_run(struct vp *base, struct vp_exit *exit)
 		wait_for_cancel(vp, exit);
 	else
 		*exit = script[vp->step++];
+	running--;
 	return 0;
 }
 
@@ -140,6 +144,21 @@ static int fake_set_routes(struct partition *part, const struct msi *routes, siz
 	return 0;
 }
 
+/* No VP may be inside vp_run(), from the stop until the start. */
+static int fake_stop_time(struct partition *part)
+{
+	stops++;
+	time_errors += running != 0;
+	return 0;
+}
+
+static int fake_start_time(struct partition *part)
+{
+	starts++;
+	time_errors += running != 0;
+	return 0;
+}
+
 static size_t fake_stats(struct partition *part, struct partition_stat *stats, size_t max)
 {
 	stats[0] = (struct partition_stat){"boots", boots};
@@ -158,6 +177,8 @@ static const struct partition_ops fake_ops = {
 	.send_msi = fake_send_msi,
 	.set_extint = fake_set_extint,
 	.set_ioapic_routes = fake_set_routes,
+	.stop_time = fake_stop_time,
+	.start_time = fake_start_time,
 	.get_stats = fake_stats,
 };
 
@@ -331,6 +352,67 @@ static void a_run_can_be_stopped_whatever_the_guest_does(void **state)
 	assert_int_equal(live_vps, 0);
 }
 
+/* A user who pauses and resumes from the loop's thread, a step whenever what it waits for is so. */
+struct pauser {
+	struct vm *vm;
+	struct loop_timer *timer;
+	unsigned int turn;
+	bool paused;
+};
+#define PAUSES 30
+
+static void pause_step(void *ctx)
+{
+	struct pauser *pauser = ctx;
+	struct vm *vm = pauser->vm;
+
+	if (!pauser->paused && running == 3) {
+		vm_pause(vm);
+		if (pauser->turn % 3 == 1) { /* a pause that is over at once, and another */
+			vm_resume(vm);
+			vm_pause(vm);
+		}
+		pauser->paused = true;
+	} else if (pauser->paused && stops > starts) {
+		if (running || vm->parked != 3)
+			time_errors++;
+		if (++pauser->turn == PAUSES) {
+			vm_stop(vm);
+			return;
+		}
+		vm_resume(vm);
+		pauser->paused = false;
+	}
+	loop_timer_arm_ns(pauser->timer, monotonic_ns() + 100000);
+}
+
+static void time_stands_still_while_no_vp_runs(void **state)
+{
+	static const struct vp_exit idle[] = {{.reason = FAKE_WAIT}};
+	struct pauser pauser = {};
+	struct vm_result result;
+	struct vm_error error;
+	struct vm_config config;
+	struct loop *loop;
+
+	script = idle;
+	stops = starts = 0;
+	assert_int_equal(loop_new(&loop), 0);
+	config = config_for(loop);
+	assert_int_equal(vm_new(&config, &pauser.vm), 0);
+	assert_int_equal(loop_timer_new(loop, pause_step, &pauser, &pauser.timer), 0);
+	loop_timer_arm_ns(pauser.timer, monotonic_ns());
+	assert_int_equal(vm_run(pauser.vm, &result, &error), 0);
+	assert_int_equal(result.outcome, VM_STOPPED);
+	assert_int_equal(stops, PAUSES);
+	assert_int_equal(starts, PAUSES - 1); /* the last one ended with the run */
+	assert_int_equal(time_errors, 0);
+	loop_timer_free(pauser.timer);
+	vm_free(pauser.vm);
+	loop_free(loop);
+	assert_int_equal(live_vps, 0);
+}
+
 static void what_cannot_start_names_the_input_to_blame(void **state)
 {
 	struct vm_result result;
@@ -391,6 +473,7 @@ int main(void)
 		cmocka_unit_test(each_end_of_a_guest_is_reported_as_what_it_is),
 		cmocka_unit_test(a_reset_boots_again_until_the_guest_powers_off),
 		cmocka_unit_test(a_run_can_be_stopped_whatever_the_guest_does),
+		cmocka_unit_test(time_stands_still_while_no_vp_runs),
 		cmocka_unit_test(what_cannot_start_names_the_input_to_blame),
 		cmocka_unit_test(auto_takes_the_first_usable_engine_and_says_why),
 		cmocka_unit_test(a_name_takes_that_engine_usable_or_not),
