@@ -141,7 +141,9 @@ static void loaded(struct disk_io *io, int result)
 	waiters = bitmap->waiters;
 	bitmap->waiters.first = NULL;
 	bitmap->loading = false;
-	if (result == (int)bitmap->image->blocks->bitmap_bytes) {
+	/* Bits are zero at first; a file that the log has yet to extend may end among them. */
+	if (result == (int)bitmap->image->blocks->bitmap_bytes ||
+	    (result >= 0 && bitmap->image->fill_from != UINT64_MAX)) {
 		was_read(bitmap);
 	} else {
 		for (struct task *task = waiters.first; task; task = task->next)
@@ -198,6 +200,11 @@ int bitmap_get(struct disk *disk, struct image *image, uint32_t unit, struct tas
 	list_add(&disk->bitmaps, bitmap);
 	*ret_bitmap = bitmap;
 	return 0;
+}
+
+struct bitmap *bitmap_cached(struct disk *disk, const struct image *image, uint32_t unit)
+{
+	return look_up(disk, image, unit);
 }
 
 static uint8_t bit_of(const struct bitmap *bitmap, uint32_t sector)

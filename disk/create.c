@@ -119,6 +119,9 @@ static const struct creator *const creators[DISK_FORMATS] = {
 	[DISK_VHD_FIXED] = &vhd_creator,
 	[DISK_VHD_DYNAMIC] = &vhd_creator,
 	[DISK_VHD_DIFFERENCING] = &vhd_creator,
+	[DISK_VHDX_FIXED] = &vhdx_creator,
+	[DISK_VHDX_DYNAMIC] = &vhdx_creator,
+	[DISK_VHDX_DIFFERENCING] = &vhdx_creator,
 };
 
 static int fill(struct creation *creation)

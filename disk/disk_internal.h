@@ -104,6 +104,8 @@ struct bitmap_cache {
 /* 0, WAIT or -errno. With the lock. */
 int bitmap_get(struct disk *disk, struct image *image, uint32_t unit, struct task *task,
 	       struct bitmap **ret_bitmap);
+/* One that is pinned, and so in the cache. */
+struct bitmap *bitmap_cached(struct disk *disk, const struct image *image, uint32_t unit);
 /* All clear, for a block that is being allocated. NULL: no memory. */
 struct bitmap *bitmap_new(struct disk *disk, struct image *image, uint32_t unit, uint64_t offset);
 void bitmap_drop(struct disk *disk, struct bitmap *bitmap);
@@ -125,6 +127,7 @@ struct allocation {
 	uint32_t entry;		  /* as written: VHD */
 	struct bitmap *bitmap;	  /* VHD: NULL: written as all ones */
 	uint32_t chunk_place;	  /* VHDX: of the sector bitmap block that comes with it; 0: none */
+	bool partial;		  /* VHDX: its bits count */
 	uint32_t pinned;	  /* VHDX: how many units of bitmaps wait to be cleared */
 };
 

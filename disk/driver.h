@@ -114,6 +114,6 @@ struct image_driver {
 
 #define RUN_DECODE_BYTES (2 * MIB)
 
-extern const struct image_driver raw_driver, vhd_driver, vmdk_driver, qcow2_driver;
+extern const struct image_driver raw_driver, vhd_driver, vhdx_driver, vmdk_driver, qcow2_driver;
 
 #endif

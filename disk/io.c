@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <unistd.h>
 
 int (*io_test_hook)(struct disk_io *io);
@@ -82,6 +83,28 @@ int file_sync(int fd)
 	struct disk_io io = {.kind = IO_SYNC, .fd = fd};
 
 	return perform_or_hook(&io);
+}
+
+int file_zero(int fd, uint64_t offset, uint64_t count)
+{
+	static const uint8_t zeros[64 * 1024];
+	struct disk_io io = {.kind = IO_ALLOCATE,
+			     .fd = fd,
+			     .mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			     .offset = offset,
+			     .bytes = count};
+	int r = count ? perform_or_hook(&io) : 0;
+
+	if (r != -EOPNOTSUPP && r != -ENODEV)
+		return r;
+	for (r = 0; !r && count;) {
+		size_t part = MIN(count, sizeof(zeros));
+
+		r = file_write(fd, offset, zeros, part);
+		offset += part;
+		count -= part;
+	}
+	return r;
 }
 
 /* --- the synchronous queue: performed when submitted, delivered when dispatched --- */

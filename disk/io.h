@@ -55,10 +55,12 @@ int io_perform(struct disk_io *io);
 int file_read(int fd, uint64_t offset, void *bytes, size_t count);
 int file_write(int fd, uint64_t offset, const void *bytes, size_t count);
 int file_sync(int fd);
+/* Make a range inside the file read as zeros, without space where the file system can. */
+int file_zero(int fd, uint64_t offset, uint64_t count);
 
 /*
  * For tests: while set, called instead of io_perform() by file_write(), file_sync(),
- * file_truncate() and the synchronous queue. It may call io_perform().
+ * file_zero() and the synchronous queue. It may call io_perform().
  */
 extern int (*io_test_hook)(struct disk_io *io);
 
