@@ -101,7 +101,8 @@ size_t hv_cpuid(const struct hv_config *config, struct cpuid_leaf leaves[HV_CPUI
 
 /*
  * hv_read_msr(), hv_write_msr() - an access to [HV_MSR_FIRST, HV_MSR_LAST]; on the VP's thread
- * @long_mode: the VP runs in long mode (EFER.LMA); decides which hypercall page it gets
+ * @long_mode: the VP runs in long mode (EFER.LMA); decides which hypercall page it gets, so only
+ *	       HV_MSR_HYPERCALL wants to know it
  * Returns: false: raise #GP.
  */
 #define HV_MSR_FIRST 0x40000000u

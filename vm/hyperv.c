@@ -239,8 +239,9 @@ static bool in_long_mode(struct vp *vp)
 void hyperv_msr(struct hyperv *hyperv, struct vp *vp, struct vp_exit *exit)
 {
 	if (exit->msr.write)
-		exit->msr.fault = !hv_write_msr(hyperv->hv, vp->index, exit->msr.index,
-						exit->msr.data, in_long_mode(vp));
+		exit->msr.fault = !hv_write_msr(
+			hyperv->hv, vp->index, exit->msr.index, exit->msr.data,
+			exit->msr.index == HV_MSR_HYPERCALL && in_long_mode(vp));
 	else
 		exit->msr.fault = !hv_read_msr(hyperv->hv, vp->index, exit->msr.index,
 					       &exit->msr.data);
