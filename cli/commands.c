@@ -267,7 +267,7 @@ const struct option_row help_options[] = {{.name = "man",
 #define VHD(member) offsetof(struct vhd_options, member)
 
 static const char *const vhd_actions[] = {"create", "convert", "info", "map", "compare",
-					  "read",   "write",   NULL};
+					  "read",   "write",   "resize", "compact", "merge",   NULL};
 static const char *const image_formats[] = {
 	"raw",		"vhd-fixed",	      "vhd-dynamic", "vhd-differencing", "vhdx-fixed",
 	"vhdx-dynamic", "vhdx-differencing", "vmdk",	     "qcow2",		 NULL};
@@ -288,6 +288,14 @@ static const struct word_row vhd_words[] = {
 	 "Do two disks read the same? What one has beyond the other's end must be zeros"},
 	{"read", "FILE", "Write bytes of the disk to standard output"},
 	{"write", "FILE", "Write standard input into the disk"},
+	{"resize", "FILE",
+	 "Give a raw, vhd-fixed or vhd-dynamic disk another --size. What a smaller one cuts off "
+	 "must be empty"},
+	{"compact", "FILE",
+	 "Make a VHD's file shorter: give up blocks of zeros and close the holes between blocks"},
+	{"merge", "CHILD",
+	 "Write what a differencing VHD holds into its parent, then remove it. The chain reads the "
+	 "same at any moment; if interrupted, start it again"},
 	{}};
 
 static const struct exit_code_row vhd_exit_codes[] = {
@@ -304,8 +312,8 @@ const struct option_row vhd_options[] = {
 	 .type = OPTION_SIZE,
 	 .offset = VHD(bytes),
 	 .min = 512,
-	 .help = "create: the disk's size; convert: that of a disk from standard input; takes K, M, "
-		 "G or T"},
+	 .help = "create, resize: the disk's size; convert: that of a disk from standard input; "
+		 "takes K, M, G or T"},
 	{.name = "format",
 	 .argument = "FORMAT",
 	 .type = OPTION_CHOICE,
@@ -350,6 +358,14 @@ const struct option_row vhd_options[] = {
 	 .type = OPTION_FLAG,
 	 .offset = VHD(azure),
 	 .help = "convert: as Azure wants it: vhd-fixed, the size rounded up to whole MiB"},
+	{.name = "force-shrink",
+	 .type = OPTION_FLAG,
+	 .offset = VHD(force_shrink),
+	 .help = "resize: a smaller size cuts off data, too, and they are lost"},
+	{.name = "keep",
+	 .type = OPTION_FLAG,
+	 .offset = VHD(keep),
+	 .help = "merge: the child is not removed"},
 	{.name = "chain",
 	 .type = OPTION_FLAG,
 	 .offset = VHD(chain),
@@ -377,7 +393,7 @@ const struct option_row vhd_options[] = {
 	{.name = "json",
 	 .type = OPTION_FLAG,
 	 .offset = VHD(json),
-	 .help = "info, map, compare: print JSON instead of text"},
+	 .help = "info, map, compare, compact: print JSON instead of text"},
 	{}};
 
 static const struct option_row no_options[] = {{}};
@@ -428,7 +444,7 @@ const struct command command_table[] = {
 	 .more_offset = VHD(files),
 	 .words_title = "Actions",
 	 .words = vhd_words,
-	 .summary = "Create, convert, compare and describe disk images",
+	 .summary = "Create, convert, change and describe disk images",
 	 .description = "Works on disk images: raw, VHD and VHDX (fixed, dynamic, or differencing, "
 			"which hold the changes to a parent); VMDK and qcow2 are read. A file that "
 			"exists is never overwritten; a new one appears complete or not at all. "

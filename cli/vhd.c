@@ -84,7 +84,10 @@ static const struct {
 	       {"map", 1, "one FILE", vhd_map},
 	       {"compare", 2, "two FILEs", vhd_compare},
 	       {"read", 1, "one FILE", vhd_read},
-	       {"write", 1, "one FILE", vhd_write}};
+	       {"write", 1, "one FILE", vhd_write},
+	       {"resize", 1, "one FILE", vhd_resize},
+	       {"compact", 1, "one FILE", vhd_compact},
+	       {"merge", 1, "one FILE, the child", vhd_merge}};
 
 int command_vhd(const void *options, const char *argument)
 {

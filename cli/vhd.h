@@ -35,5 +35,8 @@ int vhd_map(const struct vhd_options *options);
 int vhd_compare(const struct vhd_options *options);
 int vhd_read(const struct vhd_options *options);
 int vhd_write(const struct vhd_options *options);
+int vhd_resize(const struct vhd_options *options);
+int vhd_compact(const struct vhd_options *options);
+int vhd_merge(const struct vhd_options *options);
 
 #endif

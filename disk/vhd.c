@@ -97,11 +97,13 @@ static bool is_sparse_type(uint32_t type)
 	return type == VHD_TYPE_DYNAMIC || type == VHD_TYPE_DIFFERENCING;
 }
 
-/* Do the two copies describe different disks? (XenServer once changed a flag in only one.) */
+/*
+ * Do the two copies describe different disks? XenServer once changed a flag in only one; and
+ * whoever changes the size, or the header's place, writes the one at the end first.
+ */
 static bool footers_disagree(const struct vhd_footer *a, const struct vhd_footer *b)
 {
-	return a->current_size != b->current_size || a->data_offset != b->data_offset ||
-	       a->disk_type != b->disk_type ||
+	return a->disk_type != b->disk_type ||
 	       memcmp(a->unique_id, b->unique_id, sizeof(a->unique_id));
 }
 

@@ -65,6 +65,37 @@ int disk_compare(const char *const paths[2], const enum disk_format formats[2],
 		 struct disk_progress *progress, struct disk_comparison *ret_comparison,
 		 struct disk_error *ret_error);
 
+/* --- in place: raw where it makes sense, and VHD --- */
+
+/*
+ * disk_resize() - another size; nothing else changes
+ * What a smaller size cuts off must be zeros, unless @force_shrink. Space in the file that is free
+ * then is left to disk_compact(). A differencing image has its parent's size: -ENOTSUP.
+ * Returns: also -ENOTEMPTY; -EBUSY: of a machine in saved state.
+ */
+int disk_resize(const char *path, uint64_t bytes, bool force_shrink, struct disk_error *ret_error);
+
+struct disk_compaction {
+	uint64_t bytes_before, bytes_after; /* the file's length */
+	uint32_t dropped, moved;	    /* blocks */
+};
+/*
+ * disk_compact() - a shorter file for the same disk
+ * Blocks of zeros are dropped (of a differencing image: those that say nothing), others moved from
+ * the file's end into the holes, and the file is cut. Interrupted it can be started again.
+ */
+int disk_compact(const char *path, struct disk_progress *progress,
+		 struct disk_compaction *ret_compaction, struct disk_error *ret_error);
+
+/*
+ * disk_merge() - what @child holds goes into its parent, which then is the disk by itself
+ * The child is removed when all of it is durable in the parent, unless @keep. Until then the chain
+ * reads the same at every instant, so what was interrupted, or found the file system full, is
+ * started again. Other children of the parent are worthless afterwards.
+ */
+int disk_merge(const char *child, bool keep, struct disk_progress *progress,
+	       struct disk_error *ret_error);
+
 /* --- what guests read, cheaply --- */
 
 bool bytes_are_zero(const void *bytes, size_t count);
