@@ -131,7 +131,7 @@ static size_t text_length(const uint8_t *data, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct client_end end;
-	struct control control = {.fd = -1};
+	struct control control = {};
 	int fds[2];
 
 	fake_start();

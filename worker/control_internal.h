@@ -17,6 +17,7 @@
 
 #include "control.h"
 #include "ic.h"
+#include "unix_listener.h"
 
 #define MAX_CLIENTS	   16
 #define MAX_CALLS	   8	      /* of one client, waiting for the guest */
@@ -28,10 +29,7 @@
 struct control {
 	struct loop *loop;
 	struct vm *vm;
-	char *path;
-	dev_t device; /* of the socket at the path, so that no other is unlinked */
-	ino_t inode;
-	int fd;
+	struct unix_listener listener;
 	struct loop_source *source;
 	struct loop_timer *retry; /* of accepting, when there were no descriptors */
 	struct client *clients;
