@@ -220,6 +220,12 @@ struct dbt_vp {
 	uint64_t tsc_adjust;
 	uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
 
+	/* what the guest last loaded: the x87's own would be addresses of translated code (x87.h) */
+	struct x87_pointers {
+		uint64_t ip, dp;
+		uint16_t cs, ds, opcode;
+	} x87_pointers;
+
 	/* events */
 	enum vp_activity activity;
 	uint8_t irq_shadow;   /* STI, MOV SS: no interrupt before the next instruction */

@@ -66,7 +66,10 @@ typedef enum cpu_result cpu_helper(struct dbt_vp *vp, struct cpu_args args, uint
 	X(salc, CONT) X(xlat, CONT)                                                                \
 	/* vector.c */                                                                             \
 	X(xsave, CONT) X(xsavec, CONT) X(xrstor, CONT)                                             \
-	X(maskmov, CONT) X(vmaskmov, CONT) X(gather, CONT)
+	X(maskmov, CONT) X(vmaskmov, CONT) X(gather, CONT)                                         \
+	/* x87.c */                                                                                \
+	X(fldenv, CONT) X(fnstenv, CONT) X(frstor, CONT) X(fnsave, CONT)                           \
+	X(fxsave, CONT) X(fxrstor, CONT)
 
 enum cpu_helper_id {
 #define X(name, end) HELPER_##name,

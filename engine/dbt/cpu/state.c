@@ -11,6 +11,7 @@
 
 #include "apic.h"
 #include "segmentation.h"
+#include "x87.h"
 
 #define CR4_DEFINED                                                                                \
 	(CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE |  \
@@ -89,6 +90,7 @@ void cpu_get_state(struct dbt_vp *vp, struct vp_state *ret_state)
 	get_msrs(vp, ret_state);
 	get_events(vp, ret_state);
 	memcpy(ret_state->xsave, vp->xsave, sizeof(vp->xsave));
+	x87_show(vp, ret_state->xsave, true);
 	apic_get_state(vp, ret_state);
 }
 
@@ -277,6 +279,7 @@ int cpu_set_state(struct dbt_vp *vp, const struct vp_state *state)
 	set_msrs(vp, state);
 	set_events(vp, state);
 	memcpy(vp->xsave, state->xsave, sizeof(vp->xsave));
+	x87_take(vp, vp->xsave, true);
 	vp->cpl = privilege_of(state);
 	mmu_flush_all(vp);
 	cpu_update_mode(vp);

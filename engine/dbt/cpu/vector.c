@@ -17,6 +17,7 @@
 #include "cpuid_lookup.h"
 #include "decode.h"
 #include "operand.h"
+#include "x87.h"
 
 #define LEGACY_BYTES 512u
 #define HEADER_BYTES 64u
@@ -60,11 +61,21 @@ static int copy_from_guest(struct dbt_vp *vp, uint64_t va, uint8_t *to, uint32_t
 /* As mmu_write(): 1 when a part was MMIO. */
 static int copy_to_guest(struct dbt_vp *vp, uint64_t va, const uint8_t *from, uint32_t bytes)
 {
-	for (uint32_t done = 0; done < bytes; done += MMU_PIECE) {
-		int r = mmu_write(vp, va + done, from + done, MMU_PIECE, ACCESS_WRITE);
+	while (bytes) {
+		uint64_t span = 0;
+		uint8_t *to = mmu_host_span(vp, va, ACCESS_WRITE, &span);
+		uint64_t n = MIN(bytes, to ? span : MMU_PIECE), count = n;
+		int r = 0;
 
+		if (to)
+			__asm__ volatile("rep movsb" : "+S"(from), "+D"(to), "+c"(count) : : "memory");
+		else
+			r = mmu_write(vp, va, from, n, ACCESS_WRITE);
 		if (r)
 			return r;
+		from += to ? 0 : n;
+		va += n;
+		bytes -= n;
 	}
 	return 0;
 }
@@ -126,6 +137,22 @@ static bool has_xsavec(struct dbt_vp *vp)
 	return cpuid_has(vp_partition(vp), 0xd, CPUID_EAX, 1);
 }
 
+/*
+ * May the x87 state hold addresses of the host's (x87.h)? Then the image is made in private: another
+ * VP could read them in guest memory. In its initial state it has none.
+ */
+static bool hides_pointers(struct dbt_vp *vp, uint64_t mask)
+{
+	uint32_t low, high;
+
+	if (!(mask & XCR0_X87))
+		return false;
+	if (!cpuid_has(vp_partition(vp), 0xd, CPUID_EAX, 2))
+		return true;
+	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(1));
+	return low & XCR0_X87;
+}
+
 static enum cpu_result save(struct dbt_vp *vp, struct cpu_args args, uint64_t address,
 			    void (*instruction)(void *, uint64_t, bool))
 {
@@ -137,7 +164,7 @@ static enum cpu_result save(struct dbt_vp *vp, struct cpu_args args, uint64_t ad
 	if (xsave_check(vp, address) < 0)
 		return CPU_RESTART;
 	host = mmu_host_span(vp, address, ACCESS_WRITE, &span);
-	if (likely(host && span >= bytes)) {
+	if (likely(host && span >= bytes) && !hides_pointers(vp, mask)) {
 		instruction(host, mask, args.op_bytes == 8);
 		return CPU_DONE;
 	}
@@ -145,6 +172,8 @@ static enum cpu_result save(struct dbt_vp *vp, struct cpu_args args, uint64_t ad
 	if (copy_from_guest(vp, address, (uint8_t *)&copy, bytes) < 0)
 		return CPU_RESTART;
 	instruction(&copy, mask, args.op_bytes == 8);
+	if (mask & copy.xstate_bv & XCR0_X87)
+		x87_show(vp, copy.legacy, args.op_bytes == 8);
 	return write_result(vp, copy_to_guest(vp, address, (uint8_t *)&copy, bytes));
 }
 
@@ -231,6 +260,8 @@ enum cpu_result helper_xrstor(struct dbt_vp *vp, struct cpu_args args, uint64_t 
 	if ((mask & copy.xstate_bv & XCR0_AVX) &&
 	    copy_from_guest(vp, address + AVX_OFFSET, copy.avx[0], AVX_BYTES) < 0)
 		return CPU_RESTART;
+	if (mask & copy.xstate_bv & XCR0_X87)
+		x87_take(vp, copy.legacy, args.op_bytes == 8);
 	host_xrstor(&copy, mask, args.op_bytes == 8);
 	return CPU_DONE;
 }

@@ -779,15 +779,15 @@ struct save {
 static const struct save saves[] = {
 	{"fnstenv", "\xd9\x33", "\xd9\x23", 2, 2, 12, 28},
 	{"fnsave", "\xdd\x33", "\xdd\x23", 2, 2, 12, 28},
-	/* The rest in 64-bit code only: elsewhere the engine saves XMM8 to XMM15, too. */
 	{"fxsave", "\x0f\xae\x03", "\x0f\xae\x0b", 3, 3, 8, 24},
+	/* The rest in 64-bit code only: elsewhere the engine saves XMM8 to XMM15, too. */
 	{"xsave", "\x0f\xae\x23", "\x0f\xae\x2b", 3, 3, 8, 24},
 	{"xsavec", "\x0f\xc7\x23", "\x0f\xae\x2b", 3, 3, 8, 24},
 };
 
 static void put_save(struct generator *g, struct test_case *c)
 {
-	const struct save *save = &saves[below(g, g->code32		   ? 2
+	const struct save *save = &saves[below(g, g->code32		   ? 3
 						  : g->host.xsave_as_guest ? ARRAY_SIZE(saves)
 									   : 3)];
 	/* Where a fault at a page crossing is reported differs between processors: none here. */
