@@ -267,7 +267,7 @@ const struct option_row help_options[] = {{.name = "man",
 #define VHD(member) offsetof(struct vhd_options, member)
 
 static const char *const vhd_actions[] = {"create", "convert", "info", "map", "compare",
-					  "read",   "write",   "resize", "compact", "merge",   NULL};
+					  "read",   "write",   "resize", "compact", "merge",   "mount",  NULL};
 static const char *const image_formats[] = {
 	"raw",		"vhd-fixed",	      "vhd-dynamic", "vhd-differencing", "vhdx-fixed",
 	"vhdx-dynamic", "vhdx-differencing", "vmdk",	     "qcow2",		 NULL};
@@ -288,6 +288,9 @@ static const struct word_row vhd_words[] = {
 	 "Do two disks read the same? What one has beyond the other's end must be zeros"},
 	{"read", "FILE", "Write bytes of the disk to standard output"},
 	{"write", "FILE", "Write standard input into the disk"},
+	{"mount", "FILE",
+	 "Offer the disk to NBD clients (like qemu-img, nbdcopy, nbd-client) on --socket, until "
+	 "SIGINT or SIGTERM"},
 	{"resize", "FILE",
 	 "Give a raw, vhd-fixed or vhd-dynamic disk another --size. What a smaller one cuts off "
 	 "must be empty"},
@@ -382,6 +385,16 @@ const struct option_row vhd_options[] = {
 	 .min = 1,
 	 .help = "read, write: how much; without it up to the disk's end, or that of standard "
 		 "input"},
+	{.name = "socket",
+	 .argument = "PATH",
+	 .type = OPTION_FILE,
+	 .offset = VHD(socket),
+	 .help = "mount: the Unix socket to make, for its owner only; its URI is "
+		 "nbd+unix:///?socket=PATH"},
+	{.name = "read-only",
+	 .type = OPTION_FLAG,
+	 .offset = VHD(read_only),
+	 .help = "mount: clients cannot write"},
 	{.name = "progress",
 	 .argument = "HOW",
 	 .type = OPTION_CHOICE,

@@ -34,8 +34,8 @@ struct vhd_options {
 	struct option_files files;
 	uint64_t bytes, block_bytes, offset, count;
 	struct option_number sector;
-	const char *format, *source_format, *parent, *progress;
-	bool json, chain, preallocate, azure, force_shrink, keep;
+	const char *format, *source_format, *parent, *progress, *socket;
+	bool read_only, json, chain, preallocate, azure, force_shrink, keep;
 };
 static_assert(sizeof(struct vhd_options) <= COMMAND_OPTIONS_BYTES,
 	      "COMMAND_OPTIONS_BYTES is too small");

@@ -87,7 +87,8 @@ static const struct {
 	       {"write", 1, "one FILE", vhd_write},
 	       {"resize", 1, "one FILE", vhd_resize},
 	       {"compact", 1, "one FILE", vhd_compact},
-	       {"merge", 1, "one FILE, the child", vhd_merge}};
+	       {"merge", 1, "one FILE, the child", vhd_merge},
+	       {"mount", 1, "one FILE", vhd_mount}};
 
 int command_vhd(const void *options, const char *argument)
 {
