@@ -58,8 +58,9 @@ static inline void open_fuzz_read_all_over(struct disk *disk)
 		at += r ? 64 * KIB : extent.bytes;
 	}
 	for (unsigned int i = 0; i < 16; i++)
-		open_fuzz_read(disk, ALIGN_DOWN(info.bytes / 16 * i, 512ull), 512);
-	open_fuzz_read(disk, info.bytes - 512, 512);
+		open_fuzz_read(disk, ALIGN_DOWN(info.bytes / 16 * i, (uint64_t)info.logical_sector),
+			       info.logical_sector);
+	open_fuzz_read(disk, info.bytes - info.logical_sector, info.logical_sector);
 }
 
 static inline int open_fuzz(enum disk_format format, const uint8_t *data, size_t size)
