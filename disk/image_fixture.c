@@ -204,3 +204,30 @@ void fixture_compare(const char *name, const char *raw)
 	close(fd);
 	disk_close(disk);
 }
+
+bool fixture_is_filled(const uint8_t *bytes, size_t count, char c)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (bytes[i] != (uint8_t)c)
+			return false;
+	}
+	return true;
+}
+
+void fixture_check_units(const char *name, const char *contents, unsigned int count,
+			 size_t unit_bytes, unsigned int bad)
+{
+	struct disk *disk = fixture_open_well(name);
+	uint8_t *found = malloc(unit_bytes);
+
+	for (unsigned int i = 0; i < count; i++) {
+		int r = disk_pread(disk, i * unit_bytes, found, unit_bytes);
+
+		if (r != (bad >> i & 1 ? -EIO : 0))
+			fail_msg("%s: unit %u: %d", name, i, r);
+		if (!r && !fixture_is_filled(found, unit_bytes, contents[i]))
+			fail_msg("%s: unit %u contains %02x", name, i, found[0]);
+	}
+	free(found);
+	disk_close(disk);
+}

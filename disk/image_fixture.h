@@ -45,6 +45,15 @@ void fixture_refuse(const char *name, int error);
  */
 void fixture_compare(const char *name, const char *raw);
 
+bool fixture_is_filled(const uint8_t *bytes, size_t count, char c);
+
+/*
+ * fixture_check_units() - is every unit of the disk's start filled with its character?
+ * @contents: a character for each unit; @bad: bit n: reading unit n fails, as damage does
+ */
+void fixture_check_units(const char *name, const char *contents, unsigned int count,
+			 size_t unit_bytes, unsigned int bad);
+
 #define FIXTURE_TEST(name) cmocka_unit_test_setup_teardown(name, fixture_set_up, fixture_tear_down)
 
 #endif

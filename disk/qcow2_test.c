@@ -97,30 +97,10 @@ static void write_image(void)
 	write_filled(AT_B * CLUSTER, CLUSTER, 'b');
 }
 
-static bool is_filled(const uint8_t *bytes, size_t count, char c)
-{
-	for (size_t i = 0; i < count; i++) {
-		if (bytes[i] != (uint8_t)c)
-			return false;
-	}
-	return true;
-}
-
 /* @bad: bit n: cluster n cannot be read. */
 static void assert_clusters(const char *name, const char *expected, unsigned int bad)
 {
-	struct disk *disk = fixture_open_well(name);
-	uint8_t found[CLUSTER];
-
-	for (unsigned int i = 0; i < CLUSTERS; i++) {
-		int r = disk_pread(disk, i * CLUSTER, found, CLUSTER);
-
-		if (r != (bad >> i & 1 ? -EIO : 0))
-			fail_msg("%s: cluster %u: %d", name, i, r);
-		if (!r && !is_filled(found, CLUSTER, expected[i]))
-			fail_msg("%s: cluster %u contains %02x", name, i, found[0]);
-	}
-	disk_close(disk);
+	fixture_check_units(name, expected, CLUSTERS, CLUSTER, bad);
 }
 
 static void an_image_made_by_hand_reads(void **state)
@@ -134,7 +114,7 @@ static void an_image_made_by_hand_reads(void **state)
 	assert_int_equal(disk->top->bytes, BYTES);
 	assert_int_equal(disk_pread(disk, 0, found, BYTES), 0);
 	for (unsigned int i = 0; i < CLUSTERS; i++)
-		assert_true(is_filled(found + i * CLUSTER, CLUSTER, contents[i]));
+		assert_true(fixture_is_filled(found + i * CLUSTER, CLUSTER, contents[i]));
 	disk_close(disk);
 }
 
@@ -324,8 +304,8 @@ static void the_last_cluster_may_be_cut_short(void **state)
 	write_filled(3072, 512, 'x');
 	disk = fixture_open_well("x");
 	assert_int_equal(disk_pread(disk, 0, found, sizeof(found)), 0);
-	assert_true(is_filled(found, 512, 'x'));
-	assert_true(is_filled(found + 512, 512, 0));
+	assert_true(fixture_is_filled(found, 512, 'x'));
+	assert_true(fixture_is_filled(found + 512, 512, 0));
 	disk_close(disk);
 	/* A part of a sector is something that was lost. */
 	fixture_truncate("x", 3 * 1024 + 511);
@@ -490,7 +470,7 @@ static void subclusters_are_data_zeros_or_absent(void **state)
 			int r = disk_pread(disk, j * SUB, found, SUB);
 
 			if (r != (expected == '!' ? -EIO : 0) ||
-			    (!r && !is_filled(found, SUB, expected == 'x' ? 'x' : 0)))
+			    (!r && !fixture_is_filled(found, SUB, expected == 'x' ? 'x' : 0)))
 				fail_msg("case %zu: subcluster %u: %d, %02x", i, j, r, found[0]);
 		}
 		disk_close(disk);

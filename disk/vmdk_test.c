@@ -81,37 +81,26 @@ static void write_sparse(const char *name)
 	write_grain(name, AT_GRAINS + 16, 'c');
 }
 
-static bool is_filled(const uint8_t *bytes, size_t count, char c)
-{
-	for (size_t i = 0; i < count; i++) {
-		if (bytes[i] != (uint8_t)c)
-			return false;
-	}
-	return true;
-}
-
 /* @bad: bit n: grain n cannot be read. */
 static void assert_grains(const char *name, unsigned int bad)
 {
-	struct disk *disk = fixture_open_well(name);
-	uint8_t found[GRAIN];
-
-	assert_int_equal(disk->top->bytes, BYTES);
-	for (unsigned int i = 0; i < GRAINS; i++) {
-		int r = disk_pread(disk, i * GRAIN, found, GRAIN);
-
-		if (r != (bad >> i & 1 ? -EIO : 0))
-			fail_msg("%s: grain %u: %d", name, i, r);
-		if (!r && !is_filled(found, GRAIN, contents[i]))
-			fail_msg("%s: grain %u contains %02x", name, i, found[0]);
-	}
-	disk_close(disk);
+	fixture_check_units(name, contents, GRAINS, GRAIN, bad);
 }
 
 static void a_sparse_disk_reads_whatever_it_was_named(void **state)
 {
+	struct disk_info info;
+	struct disk *disk;
+
 	write_sparse("x.vmdk");
 	assert_grains("x.vmdk", 0);
+	disk = fixture_open_well("x.vmdk");
+	disk_get_info(disk, &info);
+	assert_int_equal(info.format, DISK_VMDK);
+	assert_int_equal(info.bytes, BYTES);
+	assert_int_equal(info.block_bytes, GRAIN);
+	assert_true(info.read_only);
+	disk_close(disk);
 }
 
 static void writing_is_refused(void **state)
@@ -603,7 +592,7 @@ static void extents_of_all_kinds_follow_one_another(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
 		assert_int_equal(
 			disk_pread(disk, places[i].sector * VMDK_SECTOR, found, sizeof(found)), 0);
-		if (!is_filled(found, sizeof(found), places[i].c))
+		if (!fixture_is_filled(found, sizeof(found), places[i].c))
 			fail_msg("sector %u: %02x", places[i].sector, found[0]);
 	}
 	disk_close(disk);
@@ -629,7 +618,7 @@ static void assert_child(const char *name, char absent)
 
 	for (unsigned int i = 0; i < GRAINS; i++) {
 		assert_int_equal(disk_pread(disk, i * GRAIN, found, GRAIN), 0);
-		assert_true(is_filled(found, GRAIN, i == 1 ? absent : contents[i]));
+		assert_true(fixture_is_filled(found, GRAIN, i == 1 ? absent : contents[i]));
 	}
 	disk_close(disk);
 }
@@ -707,7 +696,7 @@ static void *read_again_and_again(void *argument)
 			reader->wrong++;
 		pthread_mutex_unlock(&reader->disk->lock);
 		if (image->driver->decode(image, offset, found, GRAIN) ||
-		    !is_filled(found, GRAIN, contents[reader->grain]))
+		    !fixture_is_filled(found, GRAIN, contents[reader->grain]))
 			reader->wrong++;
 	}
 	return NULL;
