@@ -15,9 +15,9 @@ int vhd_resize(const struct vhd_options *options)
 		log_error("--size says how large the disk is to be");
 		return EXIT_USAGE;
 	}
-	return vhd_report(disk_resize(options->files.items[0], options->bytes,
-				      options->force_shrink, &error),
-			  &error);
+	return vhd_report(
+		disk_resize(options->files.items[0], options->bytes, options->force_shrink, &error),
+		&error);
 }
 
 int vhd_compact(const struct vhd_options *options)

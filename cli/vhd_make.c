@@ -13,9 +13,9 @@ static bool is_differencing(enum disk_format format)
 
 static enum disk_format format_to_create(const struct vhd_options *options)
 {
-	enum disk_format format = options->format ? vhd_format_named(options->format)
-						  : vhd_format_of_name(options->files.items[0],
-								       options->parent);
+	enum disk_format format =
+		options->format ? vhd_format_named(options->format)
+				: vhd_format_of_name(options->files.items[0], options->parent);
 
 	if (format == DISK_AUTO)
 		return options->parent ? DISK_VHD_DIFFERENCING : DISK_VHD_DYNAMIC;

@@ -52,13 +52,12 @@ static json_t *image_json(const struct disk_image *image)
 {
 	char id[GUID_TEXT_BYTES], link[GUID_TEXT_BYTES];
 
-	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:s?, s:b}", "image", image->path,
-			 "format", disk_format_name(image->format), "bytes",
-			 (json_int_t)image->bytes, "file_bytes", (json_int_t)image->file_bytes,
-			 "block_bytes", (json_int_t)image->block_bytes, "id",
-			 guid_format(&image->id, id), "link", guid_format(&image->link, link),
-			 "parent_recorded", image->parent_name, "needs_repair",
-			 image->needs_repair);
+	return json_pack(
+		"{s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:s?, s:b}", "image", image->path, "format",
+		disk_format_name(image->format), "bytes", (json_int_t)image->bytes, "file_bytes",
+		(json_int_t)image->file_bytes, "block_bytes", (json_int_t)image->block_bytes, "id",
+		guid_format(&image->id, id), "link", guid_format(&image->link, link),
+		"parent_recorded", image->parent_name, "needs_repair", image->needs_repair);
 }
 
 static json_t *chain_json(const struct disk *disk)
@@ -121,9 +120,8 @@ int vhd_info(const struct vhd_options *options)
 
 /* --- map --- */
 
-static const char *const kind_names[] = {[DISK_EXTENT_DATA] = "data",
-					 [DISK_EXTENT_ZERO] = "zero",
-					 [DISK_EXTENT_ABSENT] = "absent"};
+static const char *const kind_names[] = {
+	[DISK_EXTENT_DATA] = "data", [DISK_EXTENT_ZERO] = "zero", [DISK_EXTENT_ABSENT] = "absent"};
 
 /* Can @next be told as part of @extent? */
 static bool joins(const struct disk_extent *extent, const struct disk_extent *next)

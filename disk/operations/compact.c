@@ -111,7 +111,8 @@ static void add_metadata(struct compaction *compaction)
 	const struct vhd *vhd = compaction->edit.image->vhd;
 
 	add_used(compaction, 0, VHD_FOOTER_BYTES, VHD_UNALLOCATED);
-	add_used(compaction, be64toh(vhd->footer.data_offset), sizeof(vhd->header), VHD_UNALLOCATED);
+	add_used(compaction, be64toh(vhd->footer.data_offset), sizeof(vhd->header),
+		 VHD_UNALLOCATED);
 	add_used(compaction, vhd->table_offset,
 		 (uint64_t)be32toh(vhd->header.max_table_entries) * sizeof(be32), VHD_UNALLOCATED);
 	for (size_t i = 0; i < VHD_LOCATORS; i++) {
@@ -212,7 +213,8 @@ static struct used *last_block(const struct compaction *compaction, size_t below
 	return NULL;
 }
 
-/* Fills holes from the start with blocks from the end; returns where the content ends in @ret_end. */
+/* Fills holes from the start with blocks from the end; returns where the content ends in @ret_end.
+ */
 static int fill_holes(struct compaction *compaction, uint64_t *ret_end)
 {
 	struct used *used = compaction->used, *last;

@@ -42,18 +42,18 @@ static int stream_size(struct conversion *conversion)
 	    S_ISREG(status.st_mode) && status.st_size > at)
 		conversion->source_bytes = status.st_size - at;
 	if (!conversion->source_bytes)
-		return disk_fail(conversion->error, -EINVAL,
-				 "standard input: how large the disk is must be said (--size), since "
-				 "a stream does not tell");
+		return disk_fail(
+			conversion->error, -EINVAL,
+			"standard input: how large the disk is must be said (--size), since "
+			"a stream does not tell");
 	conversion->source_bytes = ALIGN_UP(conversion->source_bytes, (uint64_t)VHD_SECTOR);
 	return 0;
 }
 
 static int open_source(struct conversion *conversion)
 {
-	struct disk_options open = {.read_only = true,
-				    .allow_raw = true,
-				    .format = conversion->options->source_format};
+	struct disk_options open = {
+		.read_only = true, .allow_raw = true, .format = conversion->options->source_format};
 	struct disk_info info;
 	int r;
 
@@ -82,14 +82,14 @@ static int check_stream_end(const struct conversion *conversion)
 
 static int copy_into(const struct conversion *conversion, struct copy_end target)
 {
-	struct copy copy = {.source = {.disk = conversion->source_disk,
-				       .stream = STDIN_FILENO,
-				       .name = conversion->source_disk ? conversion->source
-								       : "standard input"},
-			    .target = target,
-			    .bytes = conversion->source_bytes,
-			    .progress_total = conversion->source_bytes,
-			    .progress = conversion->options->progress};
+	struct copy copy = {
+		.source = {.disk = conversion->source_disk,
+			   .stream = STDIN_FILENO,
+			   .name = conversion->source_disk ? conversion->source : "standard input"},
+		.target = target,
+		.bytes = conversion->source_bytes,
+		.progress_total = conversion->source_bytes,
+		.progress = conversion->options->progress};
 	int r = copy_run(&copy, conversion->error);
 
 	return r ? r : check_stream_end(conversion);
@@ -187,18 +187,20 @@ static int check_options(const struct conversion *conversion)
 	bool flat = options->format == DISK_RAW || options->format == DISK_VHD_FIXED;
 
 	if (is_stream(conversion->target) && !flat)
-		return disk_fail(conversion->error, -EINVAL,
-				 "standard output: takes raw or vhd-fixed; a %s image is not written "
-				 "from front to end",
-				 disk_format_name(options->format));
+		return disk_fail(
+			conversion->error, -EINVAL,
+			"standard output: takes raw or vhd-fixed; a %s image is not written "
+			"from front to end",
+			disk_format_name(options->format));
 	if (is_stream(conversion->source) && options->source_format != DISK_RAW &&
 	    options->source_format != DISK_AUTO)
 		return disk_fail(conversion->error, -EINVAL,
 				 "standard input: is read as raw; put a %s image in a file",
 				 disk_format_name(options->source_format));
 	if (options->azure && options->format != DISK_VHD_FIXED)
-		return disk_fail(conversion->error, -EINVAL, "%s: Azure takes vhd-fixed only, not %s",
-				 conversion->target, disk_format_name(options->format));
+		return disk_fail(conversion->error, -EINVAL,
+				 "%s: Azure takes vhd-fixed only, not %s", conversion->target,
+				 disk_format_name(options->format));
 	return 0;
 }
 
@@ -213,8 +215,8 @@ int disk_convert(const char *source, const char *target, const struct disk_conve
 		r = open_source(&conversion);
 	if (r < 0)
 		return r;
-	conversion.target_bytes = options->azure ? ALIGN_UP(conversion.source_bytes, MIB)
-						 : conversion.source_bytes;
+	conversion.target_bytes =
+		options->azure ? ALIGN_UP(conversion.source_bytes, MIB) : conversion.source_bytes;
 	r = is_stream(target) ? make_stream(&conversion) : make_image(&conversion);
 	disk_close(conversion.source_disk);
 	return r;

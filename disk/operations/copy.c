@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,8 +24,9 @@
 #define PIECES	    8u
 #define PIECE_BYTES (256u * (uint32_t)KIB)
 /* Zeros shorter than that are written: a request costs as much as some of them. */
-#define CHUNK_BYTES (16u * (uint32_t)KIB)
-#define QUEUE_DEPTH 64
+#define CHUNK_BYTES    (16u * (uint32_t)KIB)
+#define QUEUE_DEPTH    64
+#define STREAM_WAIT_MS 200
 
 struct run_state;
 
@@ -56,9 +58,14 @@ static void fail(struct run_state *state, int error, const char *name, const cha
 {
 	if (state->result)
 		return;
-	state->result = disk_fail(state->error, error, "%s: cannot %s byte %" PRIu64 ": %s", name,
-				  what, offset, strerror(-error));
 	state->source_over = true;
+	state->result = error;
+	if (error == -ECANCELED) {
+		disk_fail(state->error, error, "%s: interrupted", state->copy->target.name);
+		return;
+	}
+	disk_fail(state->error, error, "%s: cannot %s byte %" PRIu64 ": %s", name, what, offset,
+		  strerror(-error));
 }
 
 static void report(struct run_state *state)
@@ -78,15 +85,22 @@ static void report(struct run_state *state)
 /* How much came, which is less than @count only at the stream's end; or -errno. */
 static ssize_t read_stream(struct run_state *state, uint8_t *bytes, size_t count)
 {
+	struct pollfd ready = {.fd = state->copy->source.stream, .events = POLLIN};
 	size_t got = 0;
 
 	while (got < count) {
-		ssize_t moved = read(state->copy->source.stream, bytes + got, count - got);
+		ssize_t moved;
 
-		if (moved < 0 && errno == EINTR && !progress_cancelled(state->copy->progress))
+		if (progress_cancelled(state->copy->progress))
+			return -ECANCELED;
+		/* A signal may come right before the wait: it is not without end. */
+		if (!poll(&ready, 1, STREAM_WAIT_MS))
+			continue;
+		moved = read(state->copy->source.stream, bytes + got, count - got);
+		if (moved < 0 && errno == EINTR)
 			continue;
 		if (moved < 0)
-			return errno == EINTR ? -ECANCELED : -errno;
+			return -errno;
 		if (!moved)
 			break;
 		got += moved;
@@ -302,9 +316,7 @@ static struct piece *free_piece(struct run_state *state)
 static void fill_piece(struct run_state *state, struct piece *piece)
 {
 	if (progress_cancelled(state->copy->progress)) {
-		state->result = disk_fail(state->error, -ECANCELED, "%s: interrupted",
-					  state->copy->target.name);
-		state->source_over = true;
+		fail(state, -ECANCELED, NULL, NULL, 0);
 		return;
 	}
 	piece->written = 0;

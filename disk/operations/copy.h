@@ -16,8 +16,8 @@ struct copy {
 	struct copy_end source, target;
 	uint64_t bytes; /* from offset 0 on; what @source has of them */
 	/*
-	 * The target already holds something: zeros that the source says are written too, and only what
-	 * no image of the source's chain says anything about is left alone.
+	 * The target already holds something: zeros that the source says are written too, and only
+	 * what no image of the source's chain says anything about is left alone.
 	 */
 	bool over_old_content;
 	uint64_t progress_done, progress_total; /* reported: progress_done + how far this copy is */

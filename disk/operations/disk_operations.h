@@ -22,7 +22,8 @@
 #include "disk.h"
 
 struct disk_progress {
-	/* Often, on the operation's thread; @done never decreases and ends with @total. May be NULL. */
+	/* Often, on the operation's thread; @done never decreases and ends with @total. May be
+	 * NULL. */
 	void (*report)(struct disk_progress *progress, uint64_t done, uint64_t total);
 	/* Any thread or signal handler may set it. */
 	atomic_bool cancel;
@@ -38,7 +39,7 @@ struct disk_convert_options {
 	uint32_t block_bytes;		/* 0: the format's usual size */
 	uint64_t bytes;			/* of a source that is a stream and not a file */
 	bool preallocate;		/* raw and fixed: every byte has its place on the host */
-	bool azure;			/* vhd-fixed whose size is rounded up to a MiB, as Azure wants */
+	bool azure; /* vhd-fixed whose size is rounded up to a MiB, as Azure wants */
 	struct disk_progress *progress; /* NULL: none */
 };
 
@@ -57,10 +58,11 @@ int disk_convert(const char *source, const char *target, const struct disk_conve
 struct disk_comparison {
 	bool equal;
 	uint64_t first_difference; /* the first byte that differs, if they do */
-	uint64_t bytes[2];	   /* the disks' sizes; what one has beyond the other must be zeros */
+	uint64_t bytes[2]; /* the disks' sizes; what one has beyond the other must be zeros */
 };
 
-/* @formats: of the two; DISK_AUTO: as their contents say. They are equal if guests read the same. */
+/* @formats: of the two; DISK_AUTO: as their contents say. They are equal if guests read the same.
+ */
 int disk_compare(const char *const paths[2], const enum disk_format formats[2],
 		 struct disk_progress *progress, struct disk_comparison *ret_comparison,
 		 struct disk_error *ret_error);

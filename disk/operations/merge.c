@@ -1,9 +1,9 @@
 /*
  * merge.c - a differencing image into its parent
  *
- * What the child's file says, zeros included, is written to the parent; what it leaves to the parent
- * is there already. While the child is there it hides all that changes below it, so the chain reads
- * the same at any moment; only once the parent is synced the child is removed.
+ * What the child's file says, zeros included, is written to the parent; what it leaves to the
+ * parent is there already. While the child is there it hides all that changes below it, so the
+ * chain reads the same at any moment; only once the parent is synced the child is removed.
  */
 #include <errno.h>
 #include <limits.h>
@@ -32,14 +32,16 @@ static int describe_chain(struct merge *merge, const struct disk *disk)
 		return disk_fail(merge->error, -EINVAL,
 				 "%s: has no parent that it could be merged into", merge->child);
 	if (child.format != DISK_VHD_DIFFERENCING)
-		return disk_fail(merge->error, -ENOTSUP,
-				 "%s: a %s image is not merged in place; convert the chain to a new "
-				 "image",
-				 merge->child, disk_format_name(child.format));
+		return disk_fail(
+			merge->error, -ENOTSUP,
+			"%s: a %s image is not merged in place; convert the chain to a new "
+			"image",
+			merge->child, disk_format_name(child.format));
 	if (parent.bytes < child.bytes)
-		return disk_fail(merge->error, -EINVAL,
-				 "%s: is larger than its parent %s; convert the chain to a new image",
-				 merge->child, parent.path);
+		return disk_fail(
+			merge->error, -EINVAL,
+			"%s: is larger than its parent %s; convert the chain to a new image",
+			merge->child, parent.path);
 	merge->bytes = child.bytes;
 	merge->parent_id = parent.link;
 	snprintf(merge->parent, sizeof(merge->parent), "%s", parent.path);
@@ -73,8 +75,8 @@ static int copy_down(const struct merge *merge, struct disk *child, struct disk 
 
 	disk_get_info(parent, &info);
 	if (!guid_equal(&info.link, &merge->parent_id))
-		return disk_fail(merge->error, -ESTALE, "%s: was replaced by another image meanwhile",
-				 merge->parent);
+		return disk_fail(merge->error, -ESTALE,
+				 "%s: was replaced by another image meanwhile", merge->parent);
 	r = copy_run(&copy, merge->error);
 	if (r < 0)
 		return r;

@@ -69,8 +69,9 @@ static int named(struct new_file *file, int result, struct disk_error *ret_error
 	if (!result)
 		result = folder_sync(file->path);
 	if (result < 0)
-		return disk_fail(ret_error, result, "%s: cannot give the finished file its name: %s",
-				 file->path, strerror(-result));
+		return disk_fail(ret_error, result,
+				 "%s: cannot give the finished file its name: %s", file->path,
+				 strerror(-result));
 	return 0;
 }
 

@@ -200,8 +200,8 @@ static void fill(const char *path, unsigned int pieces, uint64_t limit)
 	for (unsigned int i = 0; i < pieces; i++) {
 		uint64_t at = random() % (limit / VHD_SECTOR) * VHD_SECTOR;
 		uint8_t data[BLOCK + VHD_SECTOR] = {};
-		size_t count = MIN((1 + random() % (sizeof(data) / VHD_SECTOR)) * VHD_SECTOR,
-				   limit - at);
+		size_t count =
+			MIN((1 + random() % (sizeof(data) / VHD_SECTOR)) * VHD_SECTOR, limit - at);
 
 		for (size_t j = 0; i % 3 && j < count; j++)
 			data[j] = random();
@@ -275,8 +275,8 @@ static void cut_everywhere(const struct scenario *scenario, struct contents *dur
 	}
 }
 
-static void survive(const struct scenario *scenario, int (*operate)(const struct scenario *,
-								     struct disk_error *))
+static void survive(const struct scenario *scenario,
+		    int (*operate)(const struct scenario *, struct disk_error *))
 {
 	struct contents before = content_of(scenario->opened), after, start;
 	struct disk_error error;

@@ -62,7 +62,8 @@ static int check_tail(const struct resize *resize)
 	if (resize->force || resize->bytes >= resize->old_bytes)
 		return 0;
 	if (image->flat) {
-		r = check_zeros(image->fd, resize->bytes, MIN(resize->old_bytes, image->file_bytes));
+		r = check_zeros(image->fd, resize->bytes,
+				MIN(resize->old_bytes, image->file_bytes));
 	} else {
 		uint32_t block = resize->bytes >> image->blocks->block_shift;
 
@@ -235,11 +236,12 @@ static int check_size(const struct resize *resize)
 				 resize->edit.path);
 	if (!resize->bytes || resize->bytes % VHD_SECTOR || resize->bytes > INT64_MAX / 2 ||
 	    (format == DISK_VHD_DYNAMIC && resize->bytes > VHD_MAX_DYNAMIC_BYTES))
-		return disk_fail(resize->edit.error, -EINVAL,
-				 "%s: %" PRIu64
-				 " bytes: a disk is a multiple of 512 bytes, a dynamic VHD 2040 GiB "
-				 "at most",
-				 resize->edit.path, resize->bytes);
+		return disk_fail(
+			resize->edit.error, -EINVAL,
+			"%s: %" PRIu64
+			" bytes: a disk is a multiple of 512 bytes, a dynamic VHD 2040 GiB "
+			"at most",
+			resize->edit.path, resize->bytes);
 	return 0;
 }
 
@@ -255,7 +257,7 @@ static int run(struct resize *resize)
 	r = check_tail(resize);
 	if (r)
 		return r;
-	r = !image->flat	       ? resize_dynamic(resize)
+	r = !image->flat		   ? resize_dynamic(resize)
 	    : image->driver == &vhd_driver ? resize_fixed(resize)
 					   : resize_raw(resize);
 	return r ? vhd_edit_fail(&resize->edit, r, "resize it") : 0;

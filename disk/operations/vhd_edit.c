@@ -1,5 +1,6 @@
 /*
- * vhd_edit.c - changing a VHD's structure in place, in steps of which each leaves an image that opens
+ * vhd_edit.c - changing a VHD's structure in place, in steps of which each leaves an image that
+ * opens
  *
  * What holds between any two writes, whatever of those since the last sync is lost:
  *
@@ -37,8 +38,8 @@ int vhd_edit_fail(const struct vhd_edit *edit, int result, const char *what)
 static bool has_batmap(const struct image *image)
 {
 	const struct vhd *vhd = image->vhd;
-	uint64_t table = vhd->table_offset +
-			 (uint64_t)be32toh(vhd->header.max_table_entries) * sizeof(be32);
+	uint64_t table =
+		vhd->table_offset + (uint64_t)be32toh(vhd->header.max_table_entries) * sizeof(be32);
 	struct vhd_batmap_header batmap;
 
 	return !file_read(image->fd, ALIGN_UP(table, (uint64_t)VHD_SECTOR), &batmap,
@@ -57,10 +58,11 @@ static int refuse_unfit(const struct vhd_edit *edit)
 					       "it",
 					       edit->path, disk_format_name(image->format));
 	if (image->vhd->footer.saved_state == 1)
-		return disk_fail(edit->error, -EBUSY,
-				 "%s: belongs to a machine in saved state; start it and shut it down "
-				 "first",
-				 edit->path);
+		return disk_fail(
+			edit->error, -EBUSY,
+			"%s: belongs to a machine in saved state; start it and shut it down "
+			"first",
+			edit->path);
 	if (!image->flat && has_batmap(image))
 		return disk_fail(edit->error, -ENOTSUP,
 				 "%s: has XenServer's map of full blocks, which is not kept up; "
@@ -96,9 +98,8 @@ int vhd_edit_entry(const struct vhd_edit *edit, uint32_t block, uint32_t sector)
 {
 	be32 entry = htobe32(sector);
 
-	return file_write(edit->image->fd,
-			  edit->image->vhd->table_offset + block * sizeof(entry), &entry,
-			  sizeof(entry));
+	return file_write(edit->image->fd, edit->image->vhd->table_offset + block * sizeof(entry),
+			  &entry, sizeof(entry));
 }
 
 int vhd_edit_set_end(const struct vhd_edit *edit, uint64_t end)

@@ -1,5 +1,6 @@
 /*
- * vhd_edit.h - changing a VHD's structure in place, in steps of which each leaves an image that opens
+ * vhd_edit.h - changing a VHD's structure in place, in steps of which each leaves an image that
+ * opens
  */
 #ifndef DISK_OPERATIONS_VHD_EDIT_H
 #define DISK_OPERATIONS_VHD_EDIT_H
@@ -22,7 +23,8 @@ int vhd_edit_fail(const struct vhd_edit *edit, int result, const char *what);
 
 /* Each is 0 or -errno. Those that say "durable" sync. */
 int vhd_edit_entry(const struct vhd_edit *edit, uint32_t block, uint32_t sector);
-/* vhd->footer becomes durable behind @end, where the content ends from now on; the file ends there. */
+/* vhd->footer becomes durable behind @end, where the content ends from now on; the file ends there.
+ */
 int vhd_edit_set_end(const struct vhd_edit *edit, uint64_t end);
 /* vhd->footer, changed and sealed, becomes durable at the end and then at the start. */
 int vhd_edit_footers(const struct vhd_edit *edit);
