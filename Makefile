@@ -32,6 +32,7 @@ bench:
 	$(MAKE) --no-print-directory all
 	python3 bench/run.py --mullion $(BUILD)/cli/mullion --programs-from $(BUILD)/bench/benchmarks
 	python3 bench/storage.py --mullion $(BUILD)/cli/mullion
+	python3 bench/disk.py --mullion $(BUILD)/cli/mullion
 
 fuzz:
 	scripts/deps build fuzz

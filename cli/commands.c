@@ -267,7 +267,7 @@ const struct option_row help_options[] = {{.name = "man",
 #define VHD(member) offsetof(struct vhd_options, member)
 
 static const char *const vhd_actions[] = {"create", "convert", "info", "map", "compare",
-					  "read",   "write",   "resize", "compact", "merge",   "mount",  NULL};
+					  "read",   "write",   "check", "resize", "compact", "merge",   "mount",  NULL};
 static const char *const image_formats[] = {
 	"raw",		"vhd-fixed",	      "vhd-dynamic", "vhd-differencing", "vhdx-fixed",
 	"vhdx-dynamic", "vhdx-differencing", "vmdk",	     "qcow2",		 NULL};
@@ -291,6 +291,9 @@ static const struct word_row vhd_words[] = {
 	{"mount", "FILE",
 	 "Offer the disk to NBD clients (like qemu-img, nbdcopy, nbd-client) on --socket, until "
 	 "SIGINT or SIGTERM"},
+	{"check", "FILE",
+	 "Is an image sound? With --repair, what a power cut left is put in order. Its parents are "
+	 "not looked at"},
 	{"resize", "FILE",
 	 "Give a raw, vhd-fixed or vhd-dynamic disk another --size. What a smaller one cuts off "
 	 "must be empty"},
@@ -305,7 +308,8 @@ static const struct exit_code_row vhd_exit_codes[] = {
 	{EXIT_OK, "Done; compare: the disks are equal."},
 	{EXIT_FAILED, "It could not be done; one line on standard error says why."},
 	{EXIT_USAGE, "The command line was wrong."},
-	{EXIT_DIFFERENT, "compare: the disks differ."},
+	{EXIT_DIFFERENT, "compare: the disks differ; check: the image is damaged, or needs "
+			 "--repair."},
 	{EXIT_HOST_CANNOT, "This host cannot do it: too little memory, no permission."},
 	{}};
 
@@ -361,6 +365,10 @@ const struct option_row vhd_options[] = {
 	 .type = OPTION_FLAG,
 	 .offset = VHD(azure),
 	 .help = "convert: as Azure wants it: vhd-fixed, the size rounded up to whole MiB"},
+	{.name = "repair",
+	 .type = OPTION_FLAG,
+	 .offset = VHD(repair),
+	 .help = "check: write what was lost anew, as the next use would"},
 	{.name = "force-shrink",
 	 .type = OPTION_FLAG,
 	 .offset = VHD(force_shrink),
@@ -406,7 +414,7 @@ const struct option_row vhd_options[] = {
 	{.name = "json",
 	 .type = OPTION_FLAG,
 	 .offset = VHD(json),
-	 .help = "info, map, compare, compact: print JSON instead of text"},
+	 .help = "info, map, compare, check, compact: print JSON instead of text"},
 	{}};
 
 static const struct option_row no_options[] = {{}};

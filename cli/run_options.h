@@ -35,7 +35,7 @@ struct vhd_options {
 	uint64_t bytes, block_bytes, offset, count;
 	struct option_number sector;
 	const char *format, *source_format, *parent, *progress, *socket;
-	bool read_only, json, chain, preallocate, azure, force_shrink, keep;
+	bool read_only, json, chain, preallocate, azure, force_shrink, keep, repair;
 };
 static_assert(sizeof(struct vhd_options) <= COMMAND_OPTIONS_BYTES,
 	      "COMMAND_OPTIONS_BYTES is too small");

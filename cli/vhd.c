@@ -85,6 +85,7 @@ static const struct {
 	       {"compare", 2, "two FILEs", vhd_compare},
 	       {"read", 1, "one FILE", vhd_read},
 	       {"write", 1, "one FILE", vhd_write},
+	       {"check", 1, "one FILE", vhd_check},
 	       {"resize", 1, "one FILE", vhd_resize},
 	       {"compact", 1, "one FILE", vhd_compact},
 	       {"merge", 1, "one FILE, the child", vhd_merge},

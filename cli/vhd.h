@@ -38,6 +38,7 @@ int vhd_write(const struct vhd_options *options);
 int vhd_resize(const struct vhd_options *options);
 int vhd_compact(const struct vhd_options *options);
 int vhd_merge(const struct vhd_options *options);
+int vhd_check(const struct vhd_options *options);
 int vhd_mount(const struct vhd_options *options);
 
 #endif

@@ -98,6 +98,22 @@ int disk_compact(const char *path, struct disk_progress *progress,
 int disk_merge(const char *child, bool keep, struct disk_progress *progress,
 	       struct disk_error *ret_error);
 
+/* --- check --- */
+
+struct disk_check {
+	enum disk_format format;
+	bool damaged;	   /* it cannot be opened, and not be repaired here */
+	char damage[512];  /* what is wrong, a sentence; else empty */
+	bool needs_repair; /* it was not closed properly: a footer or header lost, a log pending */
+	bool repaired;	   /* it needed to be, and was */
+	uint64_t unused_bytes; /* of a VHD's file nothing refers to: what disk_compact() gives back
+				*/
+};
+/* disk_check() - every structure of one image; with @repair, what can be mended is. Parents are not
+ * looked at. */
+int disk_check(const char *path, enum disk_format format, bool repair, struct disk_check *ret_check,
+	       struct disk_error *ret_error);
+
 /* --- what guests read, cheaply --- */
 
 bool bytes_are_zero(const void *bytes, size_t count);

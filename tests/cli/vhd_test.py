@@ -88,7 +88,28 @@ def mistakes_are_refused_with_one_line():
         check(not os.path.exists("a"), f"{words} made a file")
 
 
-TESTS = [a_conversion_there_and_back_changes_nothing, a_child_is_converted_with_what_its_parent_has,
+@in_folder
+def a_check_finds_what_is_wrong_and_repairs_what_it_can():
+    expect_status(vhd("create", "a.vhd", "--size", "4M"), 0)
+    expect_status(vhd("check", "a.vhd"), 0)
+    with open("a.vhd", "r+b") as file:
+        file.write(bytes(512))
+    finished = vhd("check", "a.vhd", "--json")
+    expect_status(finished, 3)
+    check(json.loads(finished.output)["needs_repair"], finished.output)
+    expect_status(vhd("check", "a.vhd", "--repair"), 0)
+    expect_status(vhd("check", "a.vhd"), 0)
+    with open("a.vhd", "r+b") as file:
+        file.seek(600)
+        file.write(b"xx")
+    finished = vhd("check", "a.vhd", "--repair", "--json")
+    expect_status(finished, 3)
+    check("checksum" in json.loads(finished.output)["damage"], finished.output)
+    expect_status(vhd("check", "nothing"), 1)
+
+
+TESTS = [a_check_finds_what_is_wrong_and_repairs_what_it_can,
+         a_conversion_there_and_back_changes_nothing, a_child_is_converted_with_what_its_parent_has,
          an_existing_file_is_never_overwritten, mistakes_are_refused_with_one_line]
 
 sys.exit(report([(test.__name__.replace("_", " "), test) for test in TESTS], lambda test: test()))
