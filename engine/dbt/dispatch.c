@@ -13,6 +13,7 @@
 
 #include "apic.h"
 #include "code_cache.h"
+#include "debug.h"
 #include "decode.h"
 #include "mmu.h"
 #include "segment_access.h"
@@ -138,8 +139,11 @@ const struct cpu_helper_row runtime_helpers[RUNTIME_COUNT] = {
 /* The single-instruction block is over, one way or the other. */
 static void end_step(struct dbt_vp *vp)
 {
-	bool trap = vp->step_trap;
+	uint32_t reports = (vp->step_trap ? DR6_BS : 0) | vp->break_hits;
 
+	/* Its exit comes first; the trap when it is through. */
+	if (!vp->aborted && vp->leave != LEAVE_NONE && vp->exception.vector == VEC_NONE)
+		return;
 	vp->stepping = 0;
 	vp->step_trap = 0;
 	if (vp->aborted) {
@@ -148,10 +152,12 @@ static void end_step(struct dbt_vp *vp)
 			vp->step_once = 1; /* again, when the answer is there */
 		return;
 	}
-	if (trap && vp->exception.vector == VEC_NONE) {
-		vp->dr6 |= BIT(14); /* BS */
-		vp_raise(vp, VEC_DB);
-	}
+	vp->break_hits = 0;
+	if (!vp->rf_loaded)
+		vp->eflags_rest &= ~FLAG_RF;
+	vp->rf_loaded = 0;
+	if (reports && vp->exception.vector == VEC_NONE)
+		debug_raise(vp, reports);
 }
 
 /* Requests that light code can serve. Returns true when some are left for the run loop. */
@@ -241,16 +247,29 @@ static struct jump_cache_entry *jump_entry(struct dbt_vp *vp)
 	return &vp->jump_cache[vp->mode_slot][jump_cache_index(vp->rip)];
 }
 
+/* An instruction breakpoint at rip raises #DB, unless the handler of the last one set RF. */
+static bool at_breakpoint(struct dbt_vp *vp)
+{
+	uint32_t hits = debug_match(vp, BREAK_EXECUTE, linear_rip(vp), 1);
+
+	if (!hits || (vp->eflags_rest & FLAG_RF))
+		return false;
+	debug_raise(vp, hits);
+	return true;
+}
+
 static const uint8_t *find_block(struct dbt_vp *vp)
 {
 	struct code_cache *cache = vp_partition(vp)->cache;
-	bool step = vp->irq_shadow || vp->step_once || (vp->eflags_rest & FLAG_TF);
+	bool step = dbt_must_step(vp);
 	struct jump_cache_entry *entry = jump_entry(vp);
 	struct block_exit *link = vp->link;
 	const uint8_t *host;
 	struct block *block;
 	gpa_t gpa;
 
+	if (unlikely(vp->mode & MODE_WATCH) && at_breakpoint(vp))
+		return NULL;
 	if (!step && !link && may_cache_jump(vp) && entry->va == vp->rip)
 		return (const uint8_t *)entry->code;
 	if (mmu_fetch_page(vp, linear_rip(vp), &gpa, &host) < 0)

@@ -41,4 +41,10 @@ enum runtime_helper_id {
 };
 extern const struct cpu_helper_row runtime_helpers[RUNTIME_COUNT];
 
+/* Must the next instruction be a block of its own? */
+static inline bool dbt_must_step(const struct dbt_vp *vp)
+{
+	return vp->irq_shadow || vp->step_once || (vp->eflags_rest & FLAG_TF) || (vp->mode & MODE_WATCH);
+}
+
 #endif

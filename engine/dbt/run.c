@@ -295,7 +295,7 @@ static void flush_cache(struct dbt_vp *vp)
 static void translate_next(struct dbt_vp *vp)
 {
 	struct dbt_partition *part = vp_partition(vp);
-	bool step = vp->irq_shadow || vp->step_once || (vp->eflags_rest & FLAG_TF);
+	bool step = dbt_must_step(vp);
 
 	pthread_mutex_lock(&part->lock);
 	if (translate(vp, step) == -ENOSPC) {

@@ -74,6 +74,7 @@ enum {
 #define MODE_NO_AVX     0x0800u /* CR4.OSXSAVE clear or XCR0 without AVX: VEX is #UD */
 #define MODE_STEP       0x1000u /* blocks of exactly one instruction, ended in the dispatcher */
 #define MODE_SMAP       0x2000u /* CR4.SMAP: STAC/CLAC change MODE_SMAP_AC */
+#define MODE_WATCH      0x10000u /* DR7 enables breakpoints: single steps, all accesses on the slow path */
 #define MODE_CPL_MASK   0xc000u
 #define MODE_CPL_SHIFT  14
 
@@ -233,6 +234,8 @@ struct dbt_vp {
 	uint8_t step_once;    /* run the next instruction as a MODE_STEP block */
 	uint8_t stepping;     /* inside one: bounce buffers are finished after it */
 	uint8_t step_trap;    /* ... which began with TF set: #DB after it */
+	uint8_t break_hits;   /* data and I/O breakpoints that the instruction has hit, as in DR6: debug.h */
+	uint8_t rf_loaded;    /* the instruction loaded EFLAGS.RF for the next one */
 	uint8_t aborted;      /* the last instruction was abandoned; cleared by the dispatcher */
 	_Atomic uint64_t protect_page; /* argument of REQ_PROTECT */
 	struct {

@@ -5,12 +5,11 @@
  * of CR0, CR3 or CR4 that paging depends on is told to the MMU at once; whatever the mode word
  * depends on is followed by cpu_update_mode(). (SDM vol. 2, "MOV - Move to/from Control
  * Registers"; vol. 3, "Control Registers" and "Initializing IA-32e Mode".)
- *
- * Not done: DR7.GD, and breakpoints do not fire; the debug registers only keep their values.
  */
 #include "apic.h"
 #include "control_bits.h"
 #include "cpuid_lookup.h"
+#include "debug.h"
 #include "operand.h"
 
 #define CR0_PAGING	   (CR0_PE | CR0_WP | CR0_PG)
@@ -270,6 +269,13 @@ enum cpu_result helper_smsw(struct dbt_vp *vp, struct cpu_args args, uint64_t ad
 #define DR7_FIXED    0x400ull
 #define DR7_WRITABLE 0xffff23ffull
 
+/* DR7.GD: a debugger of higher rank wants to know. */
+static enum cpu_result debug_guarded(struct dbt_vp *vp)
+{
+	debug_raise(vp, DR6_BD);
+	return CPU_RESTART;
+}
+
 /* DR4 and DR5 are other names of DR6 and DR7 unless CR4.DE. Returns 0..3, 6, 7, or -1: #UD. */
 static int debug_register(const struct dbt_vp *vp, unsigned int number)
 {
@@ -287,6 +293,8 @@ enum cpu_result helper_mov_to_dr(struct dbt_vp *vp, struct cpu_args args, uint64
 		return cpu_fault(vp, VEC_UD);
 	if (vp->cpl)
 		return cpu_fault_gp(vp);
+	if (vp->dr7 & DR7_GD)
+		return debug_guarded(vp);
 	if (number < 4) {
 		vp->dr[number] = value;
 		return CPU_DONE;
@@ -297,6 +305,7 @@ enum cpu_result helper_mov_to_dr(struct dbt_vp *vp, struct cpu_args args, uint64
 		vp->dr6 = (value & DR6_WRITABLE) | DR6_FIXED;
 	else
 		vp->dr7 = (value & DR7_WRITABLE) | DR7_FIXED;
+	cpu_update_mode(vp);
 	return CPU_DONE;
 }
 
@@ -308,6 +317,8 @@ enum cpu_result helper_mov_from_dr(struct dbt_vp *vp, struct cpu_args args, uint
 		return cpu_fault(vp, VEC_UD);
 	if (vp->cpl)
 		return cpu_fault_gp(vp);
+	if (vp->dr7 & DR7_GD)
+		return debug_guarded(vp);
 	reg_set(vp, args.rm, is_code64(vp) ? 8 : 4,
 		number < 4    ? vp->dr[number]
 		: number == 6 ? vp->dr6

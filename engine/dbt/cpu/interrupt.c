@@ -11,6 +11,7 @@
  *
  * vp->exception.error of a #DB without error code: bits that delivery adds to DR6.
  */
+#include "debug.h"
 #include "segmentation.h"
 #include "trace.h"
 
@@ -118,6 +119,7 @@ static void enter_handler(struct dbt_vp *vp, const struct gate *gate, const stru
 	vp->rip = vp->next_rip = gate->offset;
 	vp->irq_shadow = 0;
 	vp->step_trap = 0;
+	vp->break_hits = 0;
 	cpu_update_mode(vp);
 }
 
@@ -300,7 +302,8 @@ static struct event take_exception(struct dbt_vp *vp)
 	event.resume =
 		event.vector < 32 && !event.software && !(TRAPS_AND_ABORTS & BIT(event.vector));
 	if (event.vector == VEC_DB) {
-		vp->dr6 |= event.error & 0xe00f;
+		vp->dr6 |= event.error & DR6_REPORTED;
+		vp->dr7 &= ~DR7_GD;
 		event.error = 0;
 	}
 	vp->exception.vector = VEC_NONE;

@@ -9,6 +9,7 @@
  */
 #include <sys/syscall.h>
 
+#include "debug.h"
 #include "operand.h"
 
 #define TSS_IO_MAP_BASE 0x66
@@ -89,6 +90,7 @@ static uint32_t data_mask(uint32_t bytes)
 static int port_write(struct dbt_vp *vp, uint16_t port, uint32_t bytes, uint32_t value)
 {
 	value &= data_mask(bytes);
+	debug_note_io(vp, port, bytes);
 	if (ring_doorbell(vp, port, bytes, value))
 		return 0;
 	fill_exit(vp, port, bytes, true, value);
@@ -111,6 +113,7 @@ static int port_read(struct dbt_vp *vp, uint16_t port, uint32_t bytes, uint32_t 
 		return -1;
 	}
 	*ret_value = vp->answer.data & data_mask(bytes);
+	debug_note_io(vp, port, bytes);
 	return 0;
 }
 

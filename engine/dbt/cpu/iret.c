@@ -81,6 +81,7 @@ static void iret_flags(struct dbt_vp *vp, uint32_t flags, uint32_t width)
 	uint32_t mask = iret_flags_mask(vp, width);
 
 	vp_set_rflags(vp, (vp_rflags(vp) & ~(mask | FLAG_RF)) | (flags & mask));
+	vp->rf_loaded = 1;
 	unmask_nmi(vp);
 }
 

@@ -4,6 +4,7 @@
  * cpu_update_mode() runs at every system call, interrupt and return, so it tests the common case,
  * 64-bit code, first and looks at segments only in the others.
  */
+#include "debug.h"
 #include "segmentation.h"
 
 static bool segment_is_flat(const struct vp_segment *segment, uint32_t wanted)
@@ -99,6 +100,8 @@ void cpu_update_mode(struct dbt_vp *vp)
 
 	if (unlikely(vp->eflags_rest & FLAG_TF))
 		mode |= MODE_STEP;
+	if (unlikely(vp->dr7 & DR7_ENABLES))
+		mode |= MODE_WATCH;
 	vp->mode = mode;
 	vp->mode_slot = code_cache_mode_slot(vp, mode);
 	vp->tlb_index = cpu_tlb_index(mode);

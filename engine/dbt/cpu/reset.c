@@ -89,7 +89,7 @@ static void reset_events(struct dbt_vp *vp)
 {
 	vp->activity = vp->vp.index == 0 ? VP_RUNNING : VP_WAIT_FOR_SIPI;
 	vp->irq_shadow = vp->nmi_masked = 0;
-	vp->step_once = vp->stepping = vp->step_trap = 0;
+	vp->step_once = vp->stepping = vp->step_trap = vp->break_hits = vp->rf_loaded = 0;
 	vp->exception.vector = VEC_NONE;
 	vp->last_vector = VEC_NONE;
 	vp->last_error = 0;

@@ -238,7 +238,7 @@ static void set_events(struct dbt_vp *vp, const struct vp_state *state)
 	vp->activity = state->activity;
 	vp->irq_shadow = state->sti_shadow || state->movss_shadow;
 	vp->nmi_masked = state->nmi_masked != 0;
-	vp->step_once = vp->stepping = vp->step_trap = 0;
+	vp->step_once = vp->stepping = vp->step_trap = vp->break_hits = vp->rf_loaded = 0;
 	vp->answer.valid = false;
 	vp->bounce.bytes = 0;
 	vp->link = NULL;

@@ -147,6 +147,8 @@ static uint8_t *host_span(struct dbt_vp *vp, uint64_t va, uint32_t access, uint6
 		&vp->tlb[vp->tlb_index][(va >> 12) & (TLB_ENTRIES - 1)];
 	uint64_t in_page = va ^ (access & ACCESS_WRITE ? entry->write_tag : entry->read_tag);
 
+	if (unlikely(vp->mode & MODE_WATCH))
+		return NULL; /* element by element */
 	if (likely(in_page < PAGE_BYTES)) {
 		*ret_bytes = PAGE_BYTES - in_page;
 		return (uint8_t *)(in_page + entry->host);

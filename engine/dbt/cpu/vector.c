@@ -15,6 +15,7 @@
  */
 #include "control_bits.h"
 #include "cpuid_lookup.h"
+#include "debug.h"
 #include "decode.h"
 #include "operand.h"
 #include "x87.h"
@@ -163,6 +164,8 @@ static enum cpu_result save(struct dbt_vp *vp, struct cpu_args args, uint64_t ad
 
 	if (xsave_check(vp, address) < 0)
 		return CPU_RESTART;
+	if (unlikely(vp->mode & MODE_WATCH))
+		debug_note_access(vp, address, bytes, false, true);
 	host = mmu_host_span(vp, address, ACCESS_WRITE, &span);
 	if (likely(host && span >= bytes) && !hides_pointers(vp, mask)) {
 		instruction(host, mask, args.op_bytes == 8);

@@ -12,6 +12,7 @@
 #include "mmu_internal.h"
 
 #include "apic.h"
+#include "debug.h"
 #include "stats.h"
 
 static void raise_fault(struct dbt_vp *vp, const struct mmu_fault *fault, uint64_t va)
@@ -162,6 +163,8 @@ void *mmu_access(struct dbt_vp *vp, uint64_t va, uint32_t bytes, uint32_t access
 
 	stat_add(vp, TLB_MISSES, 1);
 	va &= vp->mmu->va_mask;
+	if (unlikely(vp->mode & MODE_WATCH))
+		debug_note_access(vp, va, bytes, access & ACCESS_READ, access & ACCESS_WRITE);
 	last = (va + bytes - 1) & vp->mmu->va_mask;
 	if (unlikely((va ^ last) >> 12))
 		return access_crossing(vp, va, last, bytes, access);
@@ -238,6 +241,8 @@ int mmu_read(struct dbt_vp *vp, uint64_t va, void *buffer, uint32_t bytes, uint3
 
 	va &= vp->mmu->va_mask;
 	access |= ACCESS_READ;
+	if (unlikely(vp->mode & MODE_WATCH) && !(access & ACCESS_SUPERVISOR))
+		debug_note_access(vp, va, bytes, true, false);
 	count = helper_pages(vp, va, bytes, access, pages, &host);
 	if (count < 0)
 		return -1;
@@ -261,6 +266,8 @@ int mmu_write(struct dbt_vp *vp, uint64_t va, const void *buffer, uint32_t bytes
 
 	va &= vp->mmu->va_mask;
 	access |= ACCESS_WRITE;
+	if (unlikely(vp->mode & MODE_WATCH) && !(access & ACCESS_SUPERVISOR))
+		debug_note_access(vp, va, bytes, false, true);
 	count = helper_pages(vp, va, bytes, access, pages, &host);
 	if (count < 0)
 		return -1;

@@ -123,7 +123,8 @@ void host_address(struct translation *t, unsigned int bytes, uint32_t access)
 	emit8(e, 0x81);
 	emit_modrm(e, 3, 7, S1);
 	emit32(e, PAGE_BYTES - bytes);
-	stub = add_stub(t, STUB_MEMORY, emit_jcc(e, CC_A));
+	/* With breakpoints every access is looked at. */
+	stub = add_stub(t, STUB_MEMORY, t->mode & MODE_WATCH ? emit_jmp(e) : emit_jcc(e, CC_A));
 	stub->tag = tag;
 	stub->what = bytes | access << 16;
 	emit_gs_indexed(e, 0x03, S1, S2, table + offsetof(struct tlb_entry, host), 8); /* add */
