@@ -839,8 +839,7 @@ static void a_partial_block_needs_its_bitmap(void **state)
 	disk_close(open_disk("c.vhdx", true));
 }
 
-/* Bits of a block that is not partially present mean nothing, and must not once it is. */
-static void bits_that_were_set_before_mean_nothing(void **state)
+static void create_full_parent_and_child(void)
 {
 	struct disk *disk;
 
@@ -850,43 +849,40 @@ static void bits_that_were_set_before_mean_nothing(void **state)
 	assert_int_equal(disk_pwrite(disk, 0, shadow, BYTES), 0);
 	disk_close(disk);
 	create_child("c.vhdx", "p.vhdx");
-	fixture_truncate("c.vhdx", 5 * MIB);
-	memset(found, 0xff, MIB);
-	fixture_write("c.vhdx", 4 * MIB, found, MIB);
-	put("c.vhdx", IN_FILE, TABLE_AT + 4096 * 8, 4 * MIB | 6, 8);
-	disk = open_disk("c.vhdx", false);
+}
+
+static void write_a_sector(const char *name, uint64_t offset)
+{
+	struct disk *disk = open_disk(name, false);
+
 	assert_contents(disk);
-	memset(shadow + 3 * MIB + 512, 0x11, 512);
-	assert_int_equal(disk_pwrite(disk, 3 * MIB + 512, shadow + 3 * MIB + 512, 512), 0);
+	memset(shadow + offset, 0x11, 512);
+	assert_int_equal(disk_pwrite(disk, offset, shadow + offset, 512), 0);
 	assert_contents(disk);
 	disk_close(disk);
-	disk = open_disk("c.vhdx", true);
+	disk = open_disk(name, true);
 	assert_contents(disk);
 	disk_close(disk);
 }
 
+/* Bits of a block that is not partially present mean nothing, and must not once it is. */
+static void bits_that_were_set_before_mean_nothing(void **state)
+{
+	create_full_parent_and_child();
+	fixture_truncate("c.vhdx", 5 * MIB);
+	memset(found, 0xff, MIB);
+	fixture_write("c.vhdx", 4 * MIB, found, MIB);
+	put("c.vhdx", IN_FILE, TABLE_AT + 4096 * 8, 4 * MIB | 6, 8);
+	write_a_sector("c.vhdx", 3 * MIB + 512);
+}
+
 static void zero_blocks_hide_what_the_parent_has(void **state)
 {
-	struct disk *disk;
-
-	create_dynamic("p.vhdx");
-	disk = open_disk("p.vhdx", false);
-	memset(shadow, 0x77, BYTES);
-	assert_int_equal(disk_pwrite(disk, 0, shadow, BYTES), 0);
-	disk_close(disk);
-	create_child("c.vhdx", "p.vhdx");
+	create_full_parent_and_child();
 	for (int i = 1; i < 4; i++)
 		put("c.vhdx", IN_FILE, TABLE_AT + i * 8, i, 8); /* states 1 to 3 */
 	memset(shadow + MIB, 0, 3 * MIB);
-	disk = open_disk("c.vhdx", false);
-	assert_contents(disk);
-	memset(shadow + 2 * MIB + 512, 0x11, 512);
-	assert_int_equal(disk_pwrite(disk, 2 * MIB + 512, shadow + 2 * MIB + 512, 512), 0);
-	assert_contents(disk);
-	disk_close(disk);
-	disk = open_disk("c.vhdx", true);
-	assert_contents(disk);
-	disk_close(disk);
+	write_a_sector("c.vhdx", 2 * MIB + 512);
 }
 
 /* --- sizes --- */
