@@ -361,6 +361,18 @@ static int make_request(struct ctl *ctl)
 
 /* --- the socket --- */
 
+/* The kernel refuses a path that is no socket as it does a socket without a listener. */
+static const char *connect_error_text(const char *path, int error)
+{
+	struct stat status;
+
+	if (error != ECONNREFUSED)
+		return strerror(error);
+	if (stat(path, &status) == 0 && !S_ISSOCK(status.st_mode))
+		return "no socket; a machine's is what run --control named";
+	return "no machine listens there any more";
+}
+
 static int connect_to(struct ctl *ctl)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -375,8 +387,7 @@ static int connect_to(struct ctl *ctl)
 	if (ctl->socket_fd >= 0 &&
 	    !connect(ctl->socket_fd, (const struct sockaddr *)&address, sizeof(address)))
 		return EXIT_OK;
-	log_error("%s: %s", ctl->socket_path,
-		  errno == ECONNREFUSED ? "no machine listens there any more" : strerror(errno));
+	log_error("%s: %s", ctl->socket_path, connect_error_text(ctl->socket_path, errno));
 	return EXIT_FAILED;
 }
 

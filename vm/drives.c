@@ -343,7 +343,7 @@ int drives_change_medium(struct drives *drives, const struct vm_drive *place, co
 		return -ENOENT;
 	if (!drive->place.dvd)
 		return vm_fail(ret_error, -EINVAL, BLAME_DRIVE,
-			       "%s is a disk, not in a DVD drive; disk-remove takes a disk away",
+			       "%s is a disk, not a DVD; disk-remove takes a disk away",
 			       drive->place.path);
 	if (drive->removing || drive->old)
 		return vm_fail(ret_error, -EBUSY, BLAME_DRIVE, "the drive is busy; try again");
