@@ -4,7 +4,9 @@
  * Everything offered is implemented in this folder; what only pays if the engine makes it cheap is
  * offered when the engine's service for it is there. Not offered, and why:
  *  - VP_RUNTIME: how long a VP ran is not known here.
- *  - EOI, ICR, TPR and the idle MSR: they are the local APIC's, which no service reaches.
+ *  - EOI, ICR, TPR: they are the local APIC's, which no service reaches; unless the engine has
+ *    them, and with them the VP assist page, which saves the guest most writes of EOI.
+ *  - The idle MSR, for the same reason.
  *  - Partition id, CPU management, isolation: Linux takes a partition that has them for the root.
  */
 #include "hv_internal.h"
@@ -27,6 +29,8 @@ uint64_t hv_privileges(const struct hv_config *config)
 
 	if (config->synthetic_timers)
 		privileges |= HV_ACCESS_STIMER;
+	if (config->apic_msrs)
+		privileges |= HV_ACCESS_APIC;
 	if (config->tsc_invariant)
 		privileges |= HV_ACCESS_TSC_INVARIANT;
 	return privileges;
@@ -51,6 +55,8 @@ static struct cpuid_leaf hints_leaf(const struct hv_config *config)
 {
 	uint32_t hints = HV_HINT_RELAXED_TIMING | HV_HINT_NO_AUTO_EOI;
 
+	if (config->apic_msrs)
+		hints |= HV_HINT_APIC_MSRS;
 	if (config->services.flush_tlb)
 		hints |= HV_HINT_REMOTE_FLUSH | HV_HINT_CLUSTER_IPI | HV_HINT_EX_CALLS;
 	return (struct cpuid_leaf){.leaf = HV_CPUID_HINTS,

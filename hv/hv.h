@@ -81,6 +81,7 @@ struct hv_config {
 	uint64_t apic_hz;	   /* the local APIC timer's clock before its divider */
 	bool synthetic_timers;	   /* offer stimers (direct mode too) */
 	bool tsc_invariant;
+	bool apic_msrs;		   /* the engine answers the EOI, ICR, TPR and VP assist page MSRs */
 	struct hv_services services; /* copied */
 };
 

@@ -25,7 +25,8 @@ static const struct cpuid_leaf *find_leaf(const struct cpuid_leaf *leaves, uint3
 static void the_leaves_are_those_of_hyper_v(void **state)
 {
 	struct cpuid_leaf leaves[HV_CPUID_LEAVES];
-	const struct hv_config config = {.vp_count = 1}, full = rig_config(NULL);
+	const struct hv_config config = {.vp_count = 1}, full = rig_config(NULL),
+			       apic = {.vp_count = 1, .apic_msrs = true};
 	static const struct {
 		uint32_t leaf, eax, ebx, ecx, edx;
 	} rows[] = {
@@ -57,6 +58,9 @@ static void the_leaves_are_those_of_hyper_v(void **state)
 	assert_int_equal(find_leaf(leaves, 0x40000003)->edx, 0x80510);
 	assert_int_equal(find_leaf(leaves, 0x40000004)->eax, 0xe24);
 	assert_int_equal(find_leaf(leaves, 0x40000004)->ebx, 4095);
+	hv_cpuid(&apic, leaves);
+	assert_int_equal(find_leaf(leaves, 0x40000003)->eax, 0x2af6);
+	assert_int_equal(find_leaf(leaves, 0x40000004)->eax, 0x228);
 }
 
 static void impossible_configurations_are_refused(void **state)

@@ -230,6 +230,11 @@ struct partition_ops {
 	/* NULL, both: the guest's time cannot be stopped. */
 	int (*stop_time)(struct partition *part);
 	int (*start_time)(struct partition *part);
+	/*
+	 * Does the engine on this host answer Hyper-V's EOI, ICR, TPR and VP assist page MSRs
+	 * (0x40000070..73), unless they are in config.exit_msrs? NULL: no.
+	 */
+	bool (*has_hyperv_apic_msrs)(void);
 	/* NULL: no statistics. */
 	size_t (*get_stats)(struct partition *part, struct partition_stat *stats, size_t max);
 };

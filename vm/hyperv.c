@@ -185,6 +185,11 @@ static void unlock(void *ctx)
 	pthread_mutex_unlock(&hyperv->lock);
 }
 
+bool hyperv_apic_msrs_are_engines(const struct engine *engine)
+{
+	return engine->ops->has_hyperv_apic_msrs && engine->ops->has_hyperv_apic_msrs();
+}
+
 /*
  * What the interface offers depends on what the engine can: an engine that flushes TLBs for the
  * guest is one whose exits are function calls, and there the timers are worth offering too. With
@@ -198,6 +203,7 @@ static struct hv_config make_config(const struct engine *engine, unsigned int vp
 	return (struct hv_config){
 		.vp_count = vp_count,
 		.synthetic_timers = can_flush,
+		.apic_msrs = hyperv_apic_msrs_are_engines(engine),
 		.services = {
 			.ctx = hyperv,
 			.guest_tsc = guest_tsc,

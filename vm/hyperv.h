@@ -26,6 +26,9 @@ struct hyperv_events {
 	void *ctx;
 };
 
+/* Are HV_MSR_EOI to HV_MSR_VP_ASSIST_PAGE to be kept out of the partition's exit_msrs? */
+bool hyperv_apic_msrs_are_engines(const struct engine *engine);
+
 /* The leaves to show a guest on @engine, for partition_config; returns how many. */
 size_t hyperv_cpuid(const struct engine *engine, unsigned int vp_count,
 		    struct cpuid_leaf leaves[HV_CPUID_LEAVES]);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "cpuid_policy.h"
+#include "hv_tlfs.h"
 #include "hyperv.h"
 #include "smbios_tables.h"
 #include "size.h"
@@ -68,14 +69,17 @@ static size_t add_hypervisor_leaves(const struct engine *engine,
 
 static int make_partition(struct build *build)
 {
-	static const struct msr_range exit_msrs[] = {{HV_MSR_FIRST, HV_MSR_LAST}};
+	static const struct msr_range all[] = {{HV_MSR_FIRST, HV_MSR_LAST}};
+	static const struct msr_range all_but_apic[] = {{HV_MSR_FIRST, HV_MSR_EOI - 1},
+							{HV_MSR_VP_ASSIST_PAGE + 1, HV_MSR_LAST}};
 	const struct engine *engine = build->config->engine;
+	bool engine_has_apic = hyperv_apic_msrs_are_engines(engine);
 	struct cpuid_leaf leaves[PARTITION_MAX_CPUID];
 	struct partition_config config = {
 		.vp_count = build->config->vp_count,
 		.cpuid = leaves,
-		.exit_msrs = exit_msrs,
-		.exit_msr_count = ARRAY_SIZE(exit_msrs),
+		.exit_msrs = engine_has_apic ? all_but_apic : all,
+		.exit_msr_count = engine_has_apic ? ARRAY_SIZE(all_but_apic) : ARRAY_SIZE(all),
 		.hypercall_port = build->config->hyper_v ? HYPERV_HYPERCALL_PORT : 0,
 		.signal_port = build->config->hyper_v ? HYPERV_SIGNAL_PORT : 0,
 		.acknowledge_extint = acknowledge_extint,

@@ -102,6 +102,8 @@ int kvm_call_value(int fd, unsigned long request, unsigned long value);
 void kvm_probe(struct engine_probe *ret_probe);
 /* Name of the first capability that @kvm_fd lacks, or NULL. */
 const char *kvm_missing_capability(int kvm_fd);
+/* Was this host's KVM built with Hyper-V's MSRs? Optional since Linux 6.10. */
+bool kvm_has_hyperv_apic_msrs(void);
 
 /* cpuid.c */
 size_t kvm_supported_cpuid(struct cpuid_leaf leaves[PARTITION_MAX_CPUID]);

@@ -43,6 +43,16 @@ const char *kvm_missing_capability(int kvm_fd)
 	return NULL;
 }
 
+bool kvm_has_hyperv_apic_msrs(void)
+{
+	int fd = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
+	bool has = fd >= 0 && ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_HYPERV) > 0;
+
+	if (fd >= 0)
+		close(fd);
+	return has;
+}
+
 /* One word of a flags line, between blanks. */
 static bool has_word(const char *line, const char *word)
 {

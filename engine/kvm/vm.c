@@ -373,6 +373,7 @@ static const struct partition_ops kvm_ops = {
 	.get_clocks = kvm_get_clocks,
 	.stop_time = kvm_stop_time,
 	.start_time = kvm_start_time,
+	.has_hyperv_apic_msrs = kvm_has_hyperv_apic_msrs,
 	.get_stats = kvm_get_stats,
 };
 
