@@ -34,6 +34,12 @@ bench:
 	python3 bench/storage.py --mullion $(BUILD)/cli/mullion
 	python3 bench/disk.py --mullion $(BUILD)/cli/mullion
 
+# Not part of bench: two guests inside an emulated machine, ten minutes or more.
+bench-kvm-exits:
+	scripts/deps build bench
+	$(MAKE) --no-print-directory all
+	bench/kvm-exits $(BUILD)/cli/mullion
+
 fuzz:
 	scripts/deps build fuzz
 	scripts/fuzz $(FUZZ_SECONDS)
@@ -45,4 +51,4 @@ install: all
 clean:
 	rm -rf build build-*
 
-.PHONY: all deps demo test bench fuzz install clean
+.PHONY: all deps demo test bench bench-kvm-exits fuzz install clean
