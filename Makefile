@@ -32,6 +32,9 @@ bench:
 	$(MAKE) --no-print-directory all
 	python3 bench/run.py --mullion $(BUILD)/cli/mullion --programs-from $(BUILD)/bench/benchmarks
 	python3 bench/storage.py --mullion $(BUILD)/cli/mullion
+	rm -rf $(BUILD)/bench/images && mkdir $(BUILD)/bench/images
+	$(BUILD)/bench/disk_io $(BUILD)/bench/images
+	rm -rf $(BUILD)/bench/images
 	python3 bench/disk.py --mullion $(BUILD)/cli/mullion
 
 # Not part of bench: two guests inside an emulated machine, ten minutes or more.
