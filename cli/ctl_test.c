@@ -330,7 +330,7 @@ static void no_machine_at_the_path_is_said(void **state)
 		const char *path, *says;
 	} cases[] = {
 		{"/no/such/socket", "No such file"},
-		{"/dev/null", "no machine listens"},
+		{"/dev/null", "no socket"},
 		{"/012345678901234567890123456789012345678901234567890123456789012345678901234567"
 		 "890123456789012345678901234567890123456789",
 		 "at most 107 bytes"},
