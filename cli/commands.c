@@ -84,10 +84,10 @@ const struct option_row run_options[] = {
 	 .argument = "FILE",
 	 .type = OPTION_FILES,
 	 .offset = AT(disks),
-	 .help = "Hard disk: a VHD or raw image, to be written unless ,read-only (or ,readonly) "
+	 .help = "Hard disk: a VHD, VHDX or raw image, to be written unless ,read-only (or ,readonly) "
 		 "follows its name. Further: "
 		 ",bus=scsi (as without it) or ,bus=ide ,controller=N ,lun=N (else the first free "
-		 "one) ,format=auto|raw|vhd. May be given several times"},
+		 "one) ,format=auto|raw|vhd|vhdx|vmdk|qcow2. May be given several times"},
 	{.name = "dvd",
 	 .argument = "FILE",
 	 .type = OPTION_FILES,

@@ -48,10 +48,9 @@ static int set_controller(struct parse *parse, const char *value)
 
 static int set_format(struct parse *parse, const char *value)
 {
-	static const char *const names[] = {
-		[VM_FORMAT_AUTO] = "auto", [VM_FORMAT_RAW] = "raw", [VM_FORMAT_VHD] = "vhd"};
+	static const char *const names[] = VM_FORMAT_NAMES;
 
-	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+	for (size_t i = 0; names[i]; i++) {
 		if (!strcmp(value, names[i])) {
 			parse->drive->format = (enum vm_format)i;
 			return 0;
@@ -75,7 +74,7 @@ static const struct {
 	{"bus", true, "scsi or ide", set_bus},
 	{"controller", true, "0 to 3 (ide: 0 or 1)", set_controller},
 	{"lun", true, "0 to 63 (ide: 0 or 1)", set_lun},
-	{"format", true, "auto, raw or vhd", set_format},
+	{"format", true, "auto, raw, vhd, vhdx, vmdk or qcow2", set_format},
 	{"read-only", false, "no value", set_read_only},
 	{"readonly", false, "no value", set_read_only}, /* as it was called first */
 };

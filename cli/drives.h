@@ -7,7 +7,7 @@
 #include "vm.h"
 
 /*
- * drive_parse() - "FILE[,bus=scsi|ide][,controller=N][,lun=N][,read-only][,format=auto|raw|vhd]"
+ * drive_parse() - "FILE[,bus=scsi|ide][,controller=N][,lun=N][,read-only][,format=FORMAT]"
  * @text: a comma in the file's name is written twice
  * @taken: the places of the drives so far; without lun=, the first free one is chosen
  * @ret_drive: its path is the caller's to free()

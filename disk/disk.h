@@ -35,6 +35,10 @@ enum disk_format {
 	DISK_FORMATS
 };
 const char *disk_format_name(enum disk_format format); /* "raw", "vhd-dynamic", ... */
+/* Without its kind: "vhd", "vhdx", "vmdk", "qcow2"; NULL for raw. */
+const char *disk_format_family(enum disk_format format);
+/* The family that the ending of a file's name stands for, so "vhdx" for x.avhdx; NULL: none. */
+const char *disk_family_of_name(const char *path);
 
 /* A sentence for the user: what, why, what to do. */
 struct disk_error {

@@ -53,6 +53,7 @@ typedef void parent_hint_fn(void *ctx, enum parent_hint hint, const char *path);
 
 struct image_driver {
 	const char *name;	      /* "VHDX": for messages. Never NULL. */
+	const char *family;	      /* "vhdx": where a user types it. Never NULL but of raw. */
 	enum disk_format first, last; /* the formats that it makes of a file */
 	const char *suffixes[3];      /* ".vhdx": a file so called is asked for this format first */
 	bool read_only;		      /* cannot be opened for writing */

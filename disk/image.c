@@ -80,13 +80,31 @@ static bool has_suffix(const char *path, const char *suffix)
 	return length > wanted && !strcasecmp(path + length - wanted, suffix);
 }
 
-static bool is_named_for(const struct image *image, const struct image_driver *driver)
+static bool is_named_for(const char *path, const struct image_driver *driver)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(driver->suffixes) && driver->suffixes[i]; i++) {
-		if (has_suffix(image->path, driver->suffixes[i]))
+		if (has_suffix(path, driver->suffixes[i]))
 			return true;
 	}
 	return false;
+}
+
+const char *disk_family_of_name(const char *path)
+{
+	for (size_t i = 0; image_drivers[i]; i++) {
+		if (is_named_for(path, image_drivers[i]))
+			return image_drivers[i]->family;
+	}
+	return NULL;
+}
+
+const char *disk_format_family(enum disk_format format)
+{
+	for (size_t i = 0; image_drivers[i]; i++) {
+		if (image_drivers[i]->first <= format && format <= image_drivers[i]->last)
+			return image_drivers[i]->family;
+	}
+	return NULL;
 }
 
 /* As of probe(). */
@@ -105,7 +123,7 @@ static int ask_all(struct image *image, enum disk_format format, bool by_name,
 
 		if (format != DISK_AUTO && (format < driver->first || format > driver->last))
 			continue;
-		if (by_name && !is_named_for(image, driver))
+		if (by_name && !is_named_for(image->path, driver))
 			continue;
 		r = ask(image, driver, ret_error);
 		if (r)

@@ -175,7 +175,7 @@ static int qcow2_check_parent(const struct image *child, const struct image *par
 	return neighbour_check(child->path, parent, ret_error);
 }
 
-const struct image_driver qcow2_driver = {.name = "qcow2",
+const struct image_driver qcow2_driver = {.name = "qcow2", .family = "qcow2",
 					  .first = DISK_QCOW2,
 					  .last = DISK_QCOW2,
 					  .suffixes = {".qcow2", ".qcow"},

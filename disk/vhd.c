@@ -428,7 +428,7 @@ static void vhd_info(const struct image *image, struct disk_info *info)
 		info->creator[i] = footer->creator[i];
 }
 
-const struct image_driver vhd_driver = {.name = "VHD",
+const struct image_driver vhd_driver = {.name = "VHD", .family = "vhd",
 					.first = DISK_VHD_FIXED,
 					.last = DISK_VHD_DIFFERENCING,
 					.suffixes = {".vhd", ".avhd"},

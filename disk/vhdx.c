@@ -204,7 +204,7 @@ static int vhdx_close(struct image *image)
 	return vhdx_write_headers(image);
 }
 
-const struct image_driver vhdx_driver = {.name = "VHDX",
+const struct image_driver vhdx_driver = {.name = "VHDX", .family = "vhdx",
 					 .first = DISK_VHDX_FIXED,
 					 .last = DISK_VHDX_DIFFERENCING,
 					 .suffixes = {".vhdx", ".avhdx"},

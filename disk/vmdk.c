@@ -360,7 +360,7 @@ static int vmdk_check_parent(const struct image *child, const struct image *pare
 	return neighbour_check(child->path, parent, ret_error);
 }
 
-const struct image_driver vmdk_driver = {.name = "VMDK",
+const struct image_driver vmdk_driver = {.name = "VMDK", .family = "vmdk",
 					 .first = DISK_VMDK,
 					 .last = DISK_VMDK,
 					 .suffixes = {".vmdk"},

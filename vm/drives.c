@@ -51,27 +51,40 @@ static bool place_exists(const struct vm_drive *place)
 
 /* --- images --- */
 
-static bool has_extension(const char *path, const char *extension)
+static bool is_raw(const struct vm_drive *drive)
 {
-	size_t length = strlen(path), wanted = strlen(extension);
-
-	return length > wanted && !strcasecmp(path + length - wanted, extension);
+	return drive->format == VM_FORMAT_RAW || (drive->format == VM_FORMAT_AUTO && drive->dvd);
 }
 
-static enum disk_format format_of(const struct vm_drive *drive)
+/* What the user says that the image is, by word or by its name; NULL: raw. */
+static const char *family_of(const struct vm_drive *drive)
 {
-	switch (drive->format) {
-	case VM_FORMAT_RAW: return DISK_RAW;
-	case VM_FORMAT_VHD:
-	case VM_FORMAT_AUTO: break;
-	}
-	return drive->dvd ? DISK_RAW : DISK_AUTO;
+	static const char *const names[] = VM_FORMAT_NAMES;
+
+	if (is_raw(drive))
+		return NULL;
+	return drive->format == VM_FORMAT_AUTO ? disk_family_of_name(drive->path)
+					       : names[drive->format];
 }
 
-static bool must_be_vhd(const struct vm_drive *drive)
+/*
+ * The contents alone say nothing: what a guest writes into its raw disk could be an image that
+ * names other files.
+ */
+static int check_family(const struct vm_drive *drive, enum disk_format format,
+			struct vm_error *error)
 {
-	return drive->format == VM_FORMAT_VHD || has_extension(drive->path, ".vhd") ||
-	       has_extension(drive->path, ".avhd");
+	const char *wanted = family_of(drive), *found = disk_format_family(format);
+
+	if (is_raw(drive) || wanted == found || (wanted && found && !strcmp(wanted, found)))
+		return 0;
+	if (!wanted)
+		return vm_fail(error, -EINVAL, blame_of(drive),
+			       "%s: has the contents of a %s image but not its name; say format=%s "
+			       "or format=raw",
+			       drive->path, found, found);
+	return vm_fail(error, -EINVAL, blame_of(drive), "%s: a %s image, not %s; say format=%s",
+		       drive->path, found ?: "raw", wanted, found ?: "raw");
 }
 
 /* What the user can do about an image that cannot be opened; "" when disk has said all there is. */
@@ -118,13 +131,12 @@ static int check_sectors(const struct vm_drive *drive, struct disk *disk, struct
 	return 0;
 }
 
-static int open_image(const struct vm_drive *drive, struct disk **ret_disk,
-		      struct vm_error *error)
+static int open_image(const struct vm_drive *drive, struct disk **ret_disk, struct vm_error *error)
 {
 	const struct disk_options options = {
 		.read_only = drive->read_only || drive->dvd,
-		.format = format_of(drive),
-		.allow_raw = !must_be_vhd(drive),
+		.format = is_raw(drive) ? DISK_RAW : DISK_AUTO,
+		.allow_raw = !family_of(drive),
 	};
 	struct disk_error why;
 	struct disk_info info;
@@ -134,11 +146,8 @@ static int open_image(const struct vm_drive *drive, struct disk **ret_disk,
 	if (r < 0)
 		return vm_fail(error, r, blame_of(drive), "%s%s", why.text, advice(drive, r));
 	disk_get_info(disk, &info);
-	if (options.format == DISK_AUTO && info.format != DISK_RAW && !must_be_vhd(drive))
-		r = vm_fail(error, -EINVAL, blame_of(drive),
-			    "%s: has a VHD's footer but not its name; say format=vhd or format=raw",
-			    drive->path);
-	else
+	r = check_family(drive, info.format, error);
+	if (!r)
 		r = check_sectors(drive, disk, error);
 	if (r < 0) {
 		disk_close(disk);
@@ -374,7 +383,8 @@ void drives_set_full(struct drives *drives, const char *path, bool full)
 	for (size_t i = 0; i < drives->count; i++) {
 		struct drive *drive = drives->list[i];
 
-		if (!drive->place.read_only && drive->place.path && !strcmp(drive->place.path, path))
+		if (!drive->place.read_only && drive->place.path &&
+		    !strcmp(drive->place.path, path))
 			drive->full = full;
 	}
 }

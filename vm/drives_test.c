@@ -112,6 +112,9 @@ static void a_vhd_with_another_name_is_refused(void **state)
 	assert_int_equal(disk_create(path, &options, &why), 0);
 	assert_int_equal(drives_add(fixture->drives, &drive, NULL, &error), -EINVAL);
 	assert_non_null(strstr(error.text, "say format=vhd or format=raw"));
+	drive.format = VM_FORMAT_VHDX;
+	assert_int_equal(drives_add(fixture->drives, &drive, NULL, &error), -EINVAL);
+	assert_non_null(strstr(error.text, "a vhd image, not vhdx; say format=vhd"));
 	drive.format = VM_FORMAT_VHD;
 	assert_int_equal(drives_add(fixture->drives, &drive, NULL, &error), 0);
 	unlink(path);

@@ -20,7 +20,15 @@ enum vm_bus { VM_BUS_SCSI, VM_BUS_IDE };
 #define VM_IDE_CHANNELS	    2
 #define VM_IDE_DEVICES	    2 /* of a channel */
 #define VM_MAX_DRIVES	    (VM_SCSI_CONTROLLERS * VM_SCSI_LUNS + VM_IDE_CHANNELS * VM_IDE_DEVICES)
-enum vm_format { VM_FORMAT_AUTO, VM_FORMAT_RAW, VM_FORMAT_VHD };
+enum vm_format {
+	VM_FORMAT_AUTO,
+	VM_FORMAT_RAW,
+	VM_FORMAT_VHD,
+	VM_FORMAT_VHDX,
+	VM_FORMAT_VMDK,
+	VM_FORMAT_QCOW2
+};
+#define VM_FORMAT_NAMES {"auto", "raw", "vhd", "vhdx", "vmdk", "qcow2", NULL}
 struct vm_drive {
 	enum vm_bus bus;
 	unsigned int controller; /* of IDE: the channel */

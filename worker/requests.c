@@ -325,8 +325,7 @@ static void copy_abandoned(struct call *call)
 /* --- drives --- */
 
 static const char *const bus_words[] = {[VM_BUS_SCSI] = "scsi", [VM_BUS_IDE] = "ide", NULL};
-static const char *const format_words[] = {
-	[VM_FORMAT_AUTO] = "auto", [VM_FORMAT_RAW] = "raw", [VM_FORMAT_VHD] = "vhd", NULL};
+static const char *const format_words[] = VM_FORMAT_NAMES;
 
 static json_t *drive_json(const struct vm_drive *drive)
 {
