@@ -230,20 +230,28 @@ static void write_value_completion(FILE *out, const struct command *command,
 	}
 }
 
+static void complete_word_rows(FILE *out, const struct word_row *row)
+{
+	for (; row && row->name; row++)
+		fprintf(out, " %s", row->name);
+}
+
 static void write_option_completion(FILE *out, const struct command *command)
 {
 	fprintf(out, "\t%s) words=\"--help", command->name);
 	for (const struct option_row *row = command->options; row->name; row++)
 		fprintf(out, " --%s", row->name);
-	for (const struct word_row *row = command->words; row && row->name; row++)
-		fprintf(out, " %s", row->name);
+	/* Where the first argument is one of some words, files follow it. */
 	if (command->argument_words)
 		write_words(out, command->argument_words);
-	else if (command->argument && !command->more_arguments)
+	else
+		complete_word_rows(out, command->words);
+	if (!command->argument_words && command->argument && !command->more_arguments)
 		write_commands(out);
 	fprintf(out, "\"");
 	if (command->more_arguments)
-		fprintf(out, "; COMPREPLY=($(compgen -f -- \"$word\"))");
+		fprintf(out, "; [ $COMP_CWORD -lt %u ] || COMPREPLY=($(compgen -f -- \"$word\"))",
+			command->argument_words ? 3u : 2u);
 	fprintf(out, " ;;\n");
 }
 
