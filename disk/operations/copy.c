@@ -94,7 +94,7 @@ static ssize_t read_stream(struct run_state *state, uint8_t *bytes, size_t count
 		if (progress_cancelled(state->copy->progress))
 			return -ECANCELED;
 		/* A signal may come right before the wait: it is not without end. */
-		if (!poll(&ready, 1, STREAM_WAIT_MS))
+		if (poll(&ready, 1, STREAM_WAIT_MS) <= 0)
 			continue;
 		moved = read(state->copy->source.stream, bytes + got, count - got);
 		if (moved < 0 && errno == EINTR)
