@@ -200,7 +200,7 @@ static void memory_operands_are_exact(void **state)
 		{ "FNSAVE in 64-bit code", IN_64, "dd 37", OK,
 		  { HAS(mem_bytes, 108), HAS(emit_66, false) } },
 		{ "FXSAVE", IN_64, "48 0f ae 00", OK,
-		  { IS_COPY, HAS(mem_bytes, 512), HAS(w, true), HAS(mem_use, USE_WRITE) } },
+		  { IS_HELPER(fxsave), HAS(mem_bytes, 512), HAS(w, true), HAS(mem_use, USE_WRITE) } },
 		{ "CMPXCHG16B", IN_64, "f0 48 0f c7 0f", OK,
 		  { IS_COPY, HAS(mem_bytes, 16), HAS(mem_use, RW), HAS(mem_aligned, true),
 		    HAS(flags_written, FLAG_ZF) } },

@@ -182,8 +182,9 @@
 	       BY_REG(F_REG(fadd), F_REG(fmul), F_REG(fcom), F_REG(fcomp), F_REG(fsub),            \
 		      F_REG(fsubr), F_REG(fdiv), F_REG(fdivr)))
 #define ESCAPE_D9                                                                                  \
-	BY_MOD(BY_REG(F(fld, R, Md), NONE, F(fst, W, Md), F(fstp, W, Md), F(fldenv, R, Menv, HELPER(fldenv)), \
-		      F(fldcw, R, Mw), F(fnstenv, W, Menv, HELPER(fnstenv)), F(fnstcw, W, Mw)),                     \
+	BY_MOD(BY_REG(F(fld, R, Md), NONE, F(fst, W, Md), F(fstp, W, Md),                          \
+		      F(fldenv, R, Menv, HELPER(fldenv)), F(fldcw, R, Mw),                         \
+		      F(fnstenv, W, Menv, HELPER(fnstenv)), F(fnstcw, W, Mw)),                     \
 	       BY_REG(F_REG(fld), F_REG(fxch), BY_RM(F_REG(fnop)), F_REG(fstpnce),                 \
 		      BY_RM(F_REG(fchs), F_REG(fabs), NONE, NONE, F_REG(ftst), F_REG(fxam)),       \
 		      BY_RM(F_REG(fld1), F_REG(fldl2t), F_REG(fldl2e), F_REG(fldpi),               \
@@ -211,7 +212,8 @@
 		      F_REG(fsub), F_REG(fdivr), F_REG(fdiv)))
 #define ESCAPE_DD                                                                                  \
 	BY_MOD(BY_REG(F(fld, R, Mq), F(fisttp, W, Mq), F(fst, W, Mq), F(fstp, W, Mq),              \
-		      F(frstor, R, Msave, HELPER(frstor)), NONE, F(fnsave, W, Msave, HELPER(fnsave)), F(fnstsw, W, Mw)),           \
+		      F(frstor, R, Msave, HELPER(frstor)), NONE,                                   \
+		      F(fnsave, W, Msave, HELPER(fnsave)), F(fnstsw, W, Mw)),                      \
 	       BY_REG(F_REG(ffree), F_REG(fxch), F_REG(fst), F_REG(fstp), F_REG(fucom),            \
 		      F_REG(fucomp), NONE, NONE))
 #define ESCAPE_DE                                                                                  \
