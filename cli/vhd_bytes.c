@@ -42,8 +42,10 @@ static int open_disk(const struct vhd_options *options, bool read_only, struct t
 	transfer->at = options->offset;
 	transfer->end = options->count ? options->offset + options->count : info.bytes;
 	transfer->buffer = aligned_alloc(PAGE_BYTES, PIECE_BYTES);
-	if (!transfer->buffer)
+	if (!transfer->buffer) {
+		log_error("out of memory");
 		return EXIT_HOST_CANNOT;
+	}
 	if (transfer->at <= info.bytes && transfer->end <= info.bytes &&
 	    transfer->at <= transfer->end)
 		return 0;
@@ -147,14 +149,16 @@ static int write_piece(struct transfer *transfer, bool *ret_over)
 
 		r = disk_pread(transfer->disk, start + (edge - transfer->buffer), kept,
 			       transfer->sector);
+		if (r < 0)
+			return failed(transfer, "read", start, r);
 		memcpy(edge + used, kept + used, transfer->sector - used);
 	}
-	if (!r && within) {
+	if (within) {
 		r = disk_pread(transfer->disk, start, kept, transfer->sector);
+		if (r < 0)
+			return failed(transfer, "read", start, r);
 		memcpy(transfer->buffer, kept, within);
 	}
-	if (r < 0)
-		return failed(transfer, "read", start, r);
 	r = disk_pwrite(transfer->disk, start, transfer->buffer, count);
 	if (r < 0)
 		return failed(transfer, "write", start, r);

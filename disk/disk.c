@@ -73,6 +73,20 @@ static void disk_free(struct disk *disk)
 	free(disk);
 }
 
+/* A guest that has a raw disk could write an image into it that names other files of the host's. */
+static int check_name(const struct image *image, struct disk_error *ret_error)
+{
+	const char *found = disk_format_family(image->format);
+	const char *named = disk_family_of_name(image->path);
+
+	if (!found || (named && !strcmp(found, named)))
+		return 0;
+	return disk_fail(ret_error, -EINVAL,
+			 "%s: has the contents of a %s image but not its name; say format=%s or "
+			 "format=raw",
+			 image->path, found, found);
+}
+
 static int open_chain(struct disk *disk, const char *path, const struct disk_options *options,
 		      struct disk_error *ret_error)
 {
@@ -81,6 +95,8 @@ static int open_chain(struct disk *disk, const char *path, const struct disk_opt
 			   &disk->top, ret_error);
 
 	disk->chain_length = 1;
+	if (!r && options->by_name && options->format == DISK_AUTO)
+		r = check_name(disk->top, ret_error);
 	if (!r && !options->no_parents)
 		r = image_open_parents(disk->top, max, &disk->chain_length, ret_error);
 	if (r < 0)

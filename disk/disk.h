@@ -53,6 +53,8 @@ struct disk_options {
 	 */
 	enum disk_format format;
 	bool allow_raw;
+	/* DISK_AUTO: the contents count only where the file's name stands for the same format. */
+	bool by_name;
 	bool no_parents; /* only this image: what it leaves to its parent is absent, read as zeros */
 	unsigned int max_chain; /* 0: 64 */
 };

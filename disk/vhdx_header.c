@@ -153,10 +153,12 @@ static int check_region(const struct image *image, const struct vhdx_region *reg
 			struct disk_error *ret_error)
 {
 	if (region->file_offset % VHDX_UNIT || region->file_offset < VHDX_UNIT || !region->length ||
-	    region->length % VHDX_UNIT || !lies_in_file(image, region->file_offset, region->length))
+	    region->length % VHDX_UNIT ||
+	    !lies_in_file(image, region->file_offset, region->length) ||
+	    region->file_offset + region->length > (uint64_t)VHDX_MAX_PLACES * VHDX_UNIT)
 		return vhdx_damaged(image, ret_error, at,
 				    "a region of %" PRIu32 " bytes at byte %" PRIu64
-				    ", not on whole MiB or outside the file",
+				    ", not on whole MiB, outside the file or beyond 256 TiB",
 				    region->length, region->file_offset);
 	return 0;
 }

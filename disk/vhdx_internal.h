@@ -27,6 +27,7 @@ struct vhdx_log {
 	uint8_t *bytes;		    /* the ring as it is in the file; NULL: nothing to replay */
 	struct vhdx_patch *patches; /* in order: later ones win */
 	uint32_t patch_count;
+	uint64_t zero_bytes; /* that they clear in all, which bounds the work of a look at them */
 	uint64_t file_bytes; /* how long the file has to be */
 };
 

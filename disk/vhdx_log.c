@@ -25,7 +25,7 @@
 #include "vhdx_internal.h"
 
 #define MAX_PATCHES    65536u
-#define MAX_ZERO_BYTES (1 * GIB) /* of one descriptor: far more than a table of 64 TiB has */
+#define MAX_ZERO_BYTES (1 * GIB) /* in all: more than a table of 64 TiB has */
 
 /* Entries as they were found: by the number of their first sector. */
 struct found {
@@ -245,6 +245,11 @@ static int add_patch(struct scan *scan, const struct vhdx_log_descriptor *descri
 	if (log->patch_count == MAX_PATCHES)
 		return disk_fail(scan->error, -ENOTSUP, "%s: its log has more than %u parts",
 				 scan->image->path, MAX_PATCHES);
+	log->zero_bytes += data ? 0 : descriptor->zero_length;
+	if (log->zero_bytes > MAX_ZERO_BYTES)
+		return disk_fail(scan->error, -ENOTSUP,
+				 "%s: its log clears more than 1 GiB, far more than a table has",
+				 scan->image->path);
 	if (!(log->patch_count & (log->patch_count - 1))) {
 		void *patches = reallocarray(log->patches, MAX(log->patch_count * 2, 1u),
 					     sizeof(*log->patches));

@@ -151,10 +151,11 @@ static int read_footer(int fd, struct opening *opening, struct vmdk_sparse_heade
 	struct vmdk_sparse_header footer;
 	int r;
 
-	opening->at = ALIGN_DOWN(opening->file_bytes, (uint64_t)VMDK_SECTOR) - VMDK_FOOTER_FROM_END;
 	if (opening->file_bytes < 2 * VMDK_FOOTER_FROM_END)
-		return damaged(opening,
-			       "no room for a footer in a file of bytes:", opening->file_bytes);
+		return disk_fail(opening->error, -EBADMSG,
+				 "%s: truncated: %" PRIu64 " bytes have no room for its footer",
+				 opening->path, opening->file_bytes);
+	opening->at = ALIGN_DOWN(opening->file_bytes, (uint64_t)VMDK_SECTOR) - VMDK_FOOTER_FROM_END;
 	r = file_read(fd, opening->at, &footer, sizeof(footer));
 	if (r < 0)
 		return disk_fail(opening->error, r, "%s: cannot read its footer: %s", opening->path,

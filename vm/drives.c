@@ -1,9 +1,9 @@
 /*
  * drives.c - the list of drives and their open images
  *
- * An image's format is not guessed where a guess could be steered by the guest: a name that ends in
- * .vhd or .avhd must be a VHD, and a file with another name that has a VHD's footer is refused
- * unless the user said which it is. A guest that writes a footer to its raw disk gains nothing.
+ * An image's format is not guessed where a guess could be steered by the guest: name and contents
+ * must stand for the same one, or the user says which it is. So a guest that writes an image to its
+ * raw disk gains nothing.
  */
 #include "drives.h"
 
@@ -67,22 +67,15 @@ static const char *family_of(const struct vm_drive *drive)
 					       : names[drive->format];
 }
 
-/*
- * The contents alone say nothing: what a guest writes into its raw disk could be an image that
- * names other files.
- */
+/* The user says what it is; without a word of the user's, disk_open() has compared name and
+ * contents. */
 static int check_family(const struct vm_drive *drive, enum disk_format format,
 			struct vm_error *error)
 {
 	const char *wanted = family_of(drive), *found = disk_format_family(format);
 
-	if (is_raw(drive) || wanted == found || (wanted && found && !strcmp(wanted, found)))
+	if (!wanted || (found && !strcmp(wanted, found)))
 		return 0;
-	if (!wanted)
-		return vm_fail(error, -EINVAL, blame_of(drive),
-			       "%s: has the contents of a %s image but not its name; say format=%s "
-			       "or format=raw",
-			       drive->path, found, found);
 	return vm_fail(error, -EINVAL, blame_of(drive), "%s: a %s image, not %s; say format=%s",
 		       drive->path, found ?: "raw", wanted, found ?: "raw");
 }
@@ -137,6 +130,7 @@ static int open_image(const struct vm_drive *drive, struct disk **ret_disk, stru
 		.read_only = drive->read_only || drive->dvd,
 		.format = is_raw(drive) ? DISK_RAW : DISK_AUTO,
 		.allow_raw = !family_of(drive),
+		.by_name = drive->format == VM_FORMAT_AUTO,
 	};
 	struct disk_error why;
 	struct disk_info info;

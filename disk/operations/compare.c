@@ -231,8 +231,9 @@ static int open_both(struct comparison *comparison, const enum disk_format forma
 			break;
 		disk_get_info(comparison->disks[i], &info);
 		comparison->result->bytes[i] = info.bytes;
-		comparison->cursors[i] =
-			(struct cursor){.disk = comparison->disks[i], .end = info.bytes};
+		comparison->cursors[i] = (struct cursor){.disk = comparison->disks[i],
+							 .end = info.bytes,
+							 .progress = comparison->progress};
 	}
 	return r;
 }

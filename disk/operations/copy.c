@@ -372,6 +372,7 @@ int copy_run(const struct copy *copy, struct disk_error *ret_error)
 	struct run_state state = {.copy = copy,
 				  .error = ret_error,
 				  .cursor = {.disk = copy->source.disk,
+					     .progress = copy->progress,
 					     .end = copy->bytes,
 					     .zeros_too = copy->over_old_content}};
 	int r = loop_new(&state.loop);

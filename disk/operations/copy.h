@@ -38,6 +38,7 @@ struct cursor {
 	struct disk *disk;
 	uint64_t end;
 	bool zeros_too; /* ranges that an image says are zero, too */
+	const struct disk_progress *progress; /* cancelled: -ECANCELED */
 	uint64_t at;
 	struct disk_extent extent; /* the one ->at is in, once .bytes is set */
 };

@@ -30,7 +30,7 @@ int cursor_next(struct cursor *cursor, uint32_t max, uint64_t *ret_offset, uint3
 
 	*ret_bytes = 0;
 	while (cursor->at < cursor->end) {
-		int r = look_up(cursor);
+		int r = progress_cancelled(cursor->progress) ? -ECANCELED : look_up(cursor);
 
 		if (r < 0)
 			return r;
