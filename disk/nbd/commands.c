@@ -175,45 +175,11 @@ static void answer(struct nbd_slot *slot, uint32_t error)
 
 /* --- to the disk --- */
 
-static void request_done(struct disk_request *request, int result)
+static void block_status(struct nbd_slot *slot)
 {
-	struct nbd_slot *slot = container_of(request, struct nbd_slot, request);
-
-	slot->connection->in_flight--;
-	answer(slot, error_of(result));
-}
-
-static void submit(struct nbd_slot *slot)
-{
-	struct nbd_server *server = slot->connection->server;
-
-	if (!slot->request.bytes && slot->request.op != DISK_FLUSH) {
-		answer(slot, 0);
-		return;
-	}
-	slot->connection->in_flight++;
-	disk_submit(server->queue, server->disk, &slot->request);
-}
-
-static void prepare(struct nbd_slot *slot, const struct command *command)
-{
-	slot->iov = (struct iovec){slot->buffer, slot->bytes};
-	slot->request = (struct disk_request){
-		.op = commands[command->kind].op,
-		.fua = command->flags & NBD_CMD_FLAG_FUA,
-		.may_unmap = !(command->flags & NBD_CMD_FLAG_NO_HOLE),
-		.offset = commands[command->kind].is & HAS_RANGE ? command->offset : 0,
-		.bytes = commands[command->kind].is & HAS_RANGE ? command->bytes : 0,
-		.iov = &slot->iov,
-		.iov_count = slot->bytes ? 1 : 0,
-		.done = request_done};
-}
-
-static void block_status(struct nbd_slot *slot, const struct command *command)
-{
-	unsigned int max = command->flags & NBD_CMD_FLAG_REQ_ONE ? 1 : NBD_MAX_EXTENTS;
-	int count = describe_extents(slot->connection->server->disk, command->offset,
-				     command->bytes, max, (struct nbd_extent *)slot->buffer);
+	int count = describe_extents(slot->connection->server->disk, slot->request.offset,
+				     slot->request.bytes, slot->max_extents,
+				     (struct nbd_extent *)slot->buffer);
 	be32 id = htobe32(NBD_ALLOCATION);
 
 	if (count < 0) {
@@ -227,11 +193,84 @@ static void block_status(struct nbd_slot *slot, const struct command *command)
 	connection_reply(slot);
 }
 
+static void start(struct nbd_server *server, struct nbd_slot *slot)
+{
+	if (slot->max_extents) {
+		slot->connection->in_flight--;
+		block_status(slot);
+		return;
+	}
+	server->at_disk++;
+	disk_submit(server->queue, server->disk, &slot->request);
+}
+
+/*
+ * A look-up of extents may wait for metadata that a request on our queue reads, and that gets on
+ * only with this thread. So it is held until nothing is at the disk, and what comes after it
+ * behind it.
+ */
+static void start_held(struct nbd_server *server)
+{
+	struct nbd_slot *slot;
+
+	while ((slot = server->held) && !(slot->max_extents && server->at_disk)) {
+		server->held = slot->next;
+		start(server, slot);
+	}
+}
+
+static void request_done(struct disk_request *request, int result)
+{
+	struct nbd_slot *slot = container_of(request, struct nbd_slot, request);
+	struct nbd_server *server = slot->connection->server;
+
+	slot->connection->in_flight--;
+	server->at_disk--;
+	answer(slot, error_of(result));
+	start_held(server);
+}
+
+static void submit(struct nbd_slot *slot)
+{
+	struct nbd_server *server = slot->connection->server;
+
+	if (!slot->request.bytes && slot->request.op != DISK_FLUSH) {
+		answer(slot, 0);
+		return;
+	}
+	slot->connection->in_flight++;
+	if (!server->held)
+		server->held_end = &server->held;
+	slot->next = NULL;
+	*server->held_end = slot;
+	server->held_end = &slot->next;
+	start_held(server);
+}
+
+static void prepare(struct nbd_slot *slot, const struct command *command)
+{
+	slot->iov = (struct iovec){slot->buffer, slot->bytes};
+	slot->max_extents = 0;
+	slot->request = (struct disk_request){
+		.op = commands[command->kind].op,
+		.fua = command->flags & NBD_CMD_FLAG_FUA,
+		.may_unmap = !(command->flags & NBD_CMD_FLAG_NO_HOLE),
+		.offset = commands[command->kind].is & HAS_RANGE ? command->offset : 0,
+		.bytes = commands[command->kind].is & HAS_RANGE ? command->bytes : 0,
+		.iov = &slot->iov,
+		.iov_count = slot->bytes ? 1 : 0,
+		.done = request_done};
+}
+
 static void begin(struct nbd_slot *slot, const struct command *command)
 {
 	switch (command->kind) {
 	case NBD_CMD_CACHE: answer(slot, 0); break;
-	case NBD_CMD_BLOCK_STATUS: block_status(slot, command); break;
+	case NBD_CMD_BLOCK_STATUS:
+		prepare(slot, command);
+		slot->max_extents = command->flags & NBD_CMD_FLAG_REQ_ONE ? 1 : NBD_MAX_EXTENTS;
+		submit(slot);
+		break;
 	case NBD_CMD_WRITE:
 		prepare(slot, command);
 		slot->connection->filling = slot;

@@ -250,8 +250,9 @@ static void fill_from_input(struct nbd_connection *connection)
 	if (!slot)
 		return;
 	part = MIN(slot->bytes - connection->filled, connection_input(connection));
-	memcpy(slot->buffer + connection->filled, connection->input + connection->input_start,
-	       part);
+	if (part)
+		memcpy(slot->buffer + connection->filled,
+		       connection->input + connection->input_start, part);
 	connection->input_start += part;
 	connection->filled += part;
 	if (connection->filled < slot->bytes)

@@ -47,11 +47,12 @@ struct nbd_slot {
 	struct disk_request request;
 	struct iovec iov;
 	struct nbd_connection *connection;
-	struct nbd_slot *next; /* free, or behind another reply */
+	struct nbd_slot *next; /* free, held, or behind another reply */
 	be64 cookie;
 	uint16_t command;
-	uint8_t *buffer; /* NULL: none */
-	size_t bytes;	 /* of the buffer that are used */
+	unsigned int max_extents; /* of BLOCK_STATUS; 0: another command */
+	uint8_t *buffer;	  /* NULL: none */
+	size_t bytes;		  /* of the buffer that are used */
 	/* The reply: a head, then text or the buffer. */
 	uint8_t head[64];
 	size_t head_bytes;
@@ -101,7 +102,7 @@ struct nbd_connection {
 	struct nbd_slot slots[NBD_MAX_REQUESTS];
 	struct nbd_slot *free_slots;
 	size_t buffer_bytes;	/* in use, of NBD_MAX_PAYLOAD */
-	unsigned int in_flight; /* at the disk */
+	unsigned int in_flight; /* at the disk, or held */
 };
 
 int connection_new(struct nbd_server *server, int fd);
@@ -148,7 +149,9 @@ struct nbd_server {
 	struct nbd_connection *connections;
 	unsigned int connection_count;
 	struct nbd_buffers buffers;
-	struct loop_work stop_work; /* tells the caller that all is over */
+	unsigned int at_disk;		   /* requests */
+	struct nbd_slot *held, **held_end; /* not yet, see commands.c */
+	struct loop_work stop_work;	   /* tells the caller that all is over */
 	void (*stopped)(void *ctx);
 	void *stopped_ctx;
 };
