@@ -369,6 +369,49 @@ static void a_client_may_ask_for_more_at_once_than_it_gets_at_once(void **state)
 	assert_int_equal(at, peer.heard_bytes);
 }
 
+/* A child whose bitmap nobody has read yet. */
+static struct disk *open_child(const char *folder, char *child, char *parent, size_t size)
+{
+	struct disk_create_options options = {.format = DISK_VHD_DYNAMIC,
+					      .bytes = FIXTURE_DISK_BYTES};
+	const struct disk_options writable = {.by_name = true};
+	static const uint8_t sector[512] = {1};
+	struct disk_error error;
+	struct disk *disk;
+
+	snprintf(parent, size, "%s/parent.vhd", folder);
+	snprintf(child, size, "%s/child.vhd", folder);
+	assert_int_equal(disk_create(parent, &options, &error), 0);
+	options = (struct disk_create_options){.format = DISK_VHD_DIFFERENCING, .parent = parent};
+	assert_int_equal(disk_create(child, &options, &error), 0);
+	assert_int_equal(disk_open(child, &writable, &disk, &error), 0);
+	assert_int_equal(disk_pwrite(disk, 0, sector, sizeof(sector)), 0);
+	disk_close(disk);
+	assert_int_equal(disk_open(child, &writable, &disk, &error), 0);
+	return disk;
+}
+
+static void extents_are_asked_for_while_their_bitmap_is_being_read(void **state)
+{
+	char folder[] = "/tmp/nbd-test-XXXXXX", child[64], parent[64];
+	struct disk *raw = fixture.disk;
+
+	assert_non_null(mkdtemp(folder));
+	fixture.disk = open_child(folder, child, parent, sizeof(child));
+	negotiate(true);
+	for (unsigned int i = 0; i < 4; i++) {
+		say_request(NBD_CMD_READ, 0, 0, 4096);
+		say_request(NBD_CMD_BLOCK_STATUS, 0, 0, 4096);
+	}
+	go(false);
+	assert_true(peer.closed && peer.heard_bytes > 4u * 4096);
+	disk_close(fixture.disk);
+	fixture.disk = raw;
+	unlink(child);
+	unlink(parent);
+	rmdir(folder);
+}
+
 static void what_cannot_be_understood_ends_the_connection_only(void **state)
 {
 	uint64_t of;
@@ -427,6 +470,7 @@ int main(void)
 		cmocka_unit_test(a_wrong_request_gets_its_error_and_the_next_one_is_served),
 		cmocka_unit_test(what_was_written_reads_back),
 		cmocka_unit_test(a_client_may_ask_for_more_at_once_than_it_gets_at_once),
+		cmocka_unit_test(extents_are_asked_for_while_their_bitmap_is_being_read),
 		cmocka_unit_test(what_cannot_be_understood_ends_the_connection_only)};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
