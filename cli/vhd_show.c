@@ -13,6 +13,15 @@
 
 /* --- info --- */
 
+/* What a file says of itself may be made to play tricks with a terminal. */
+static void print_their_text(const char *label, const char *text)
+{
+	fputs(label, stdout);
+	for (; *text; text++)
+		putchar((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text);
+	putchar('\n');
+}
+
 static void print_text(const struct disk_info *info)
 {
 	char size[SIZE_TEXT_BYTES], block[SIZE_TEXT_BYTES], id[GUID_TEXT_BYTES];
@@ -26,7 +35,7 @@ static void print_text(const struct disk_info *info)
 		printf("geometry: %u cylinders, %u heads, %u sectors\n", info->cylinders,
 		       info->heads, info->sectors);
 	if (*info->creator)
-		printf("creator:  %s\n", info->creator);
+		print_their_text("creator:  ", info->creator);
 	if (info->block_bytes)
 		printf("blocks:   %s\n", size_format(info->block_bytes, block));
 	if (info->chain_length > 1)
@@ -44,7 +53,7 @@ static void print_chain_text(const struct disk *disk)
 		       guid_format(&image.id, id),
 		       image.needs_repair ? ", was not closed properly" : "");
 		if (image.parent_name)
-			printf("    parent as recorded: %s\n", image.parent_name);
+			print_their_text("    parent as recorded: ", image.parent_name);
 	}
 }
 
