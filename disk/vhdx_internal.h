@@ -108,7 +108,7 @@ int vhdx_read(const struct image *image, uint64_t offset, void *bytes, size_t co
 /*
  * vhdx_header.c: read headers and region tables; what follows needs them
  * vhdx_write_headers() - both copies, one after the other, each synced
- * @log_guid: of the log; NULL: clean
+ *	with the log's GUID in vhdx->header: zero means clean
  */
 int vhdx_load_header(struct image *image, struct disk_error *ret_error);
 int vhdx_load_regions(struct image *image, struct disk_error *ret_error);
