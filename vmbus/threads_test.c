@@ -106,7 +106,6 @@ static void machine_end(struct machine *machine)
 {
 	loop_stop(machine->f->loop);
 	pthread_join(machine->bus_thread, NULL);
-	machine->f->hv.flag_set = NULL;
 	fixture_free(machine->f);
 	for (unsigned int i = 0; i < CHANNELS; i++)
 		loop_thread_free(machine->loops[i]);
