@@ -26,6 +26,7 @@
 #include "code_cache.h"
 #include "cpu.h"
 #include "dispatch.h"
+#include "loop.h"
 #include "mmu.h"
 #include "stats.h"
 #include "trace.h"
@@ -222,7 +223,29 @@ static bool may_continue(struct dbt_vp *vp)
 	return vp->activity == VP_HALTED && vp->flag_if && apic_pending(vp) >= 0;
 }
 
-static void wait_for_event(struct dbt_vp *vp)
+/*
+ * To sleep and be woken takes the host tens of microseconds, as long as many a device takes to
+ * answer. So a halted VP looks for events for a while before it sleeps: as long as its last waits
+ * were short, and not at all once one was long, so that an idle guest costs nothing.
+ */
+#define POLL_MIN_NS 10000u
+#define POLL_MAX_NS 100000u
+
+static bool poll_for_event(struct dbt_vp *vp, uint64_t start_ns)
+{
+	if (!vp->poll_ns)
+		return false;
+	do {
+		for (unsigned int i = 0; i < 32; i++) {
+			if (may_continue(vp))
+				return true;
+			__builtin_ia32_pause();
+		}
+	} while (monotonic_ns() - start_ns < vp->poll_ns);
+	return false;
+}
+
+static void sleep_for_event(struct dbt_vp *vp)
 {
 	atomic_store(&vp->waiting, 1);
 	for (;;) {
@@ -233,6 +256,21 @@ static void wait_for_event(struct dbt_vp *vp)
 		syscall(SYS_futex, &vp->wake, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
 	}
 	atomic_store(&vp->waiting, 0);
+}
+
+static void wait_for_event(struct dbt_vp *vp)
+{
+	uint64_t start_ns = monotonic_ns();
+
+	if (poll_for_event(vp, start_ns)) {
+		stat_add(vp, POLLS, 1);
+		return;
+	}
+	sleep_for_event(vp);
+	if (monotonic_ns() - start_ns > POLL_MAX_NS)
+		vp->poll_ns = 0;
+	else
+		vp->poll_ns = MIN(MAX(2 * vp->poll_ns, POLL_MIN_NS), POLL_MAX_NS);
 }
 
 /* --- requests --- */

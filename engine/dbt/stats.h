@@ -18,7 +18,8 @@
 	X(INTERRUPTS, "interrupts delivered")                                                      \
 	X(STEPS, "single-instruction blocks run")                                                  \
 	X(EXITS, "exits to the caller")                                                            \
-	X(HALTS, "halts")
+	X(HALTS, "halts")                                                                          \
+	X(POLLS, "halts that ended while polling")
 
 enum dbt_stat {
 #define X(name, text) STAT_##name,

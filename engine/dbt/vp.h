@@ -200,6 +200,7 @@ struct dbt_vp {
 	_Atomic uint32_t in_guest; /* 1 while translated or light code may run, for REQ_STOP's author */
 	_Atomic uint32_t wake;     /* futex word: changes when a halted VP must look again */
 	_Atomic uint32_t waiting;  /* 1 while the VP thread may sleep on wake */
+	uint32_t poll_ns;	   /* how long the next halt looks for events before it sleeps */
 	_Atomic uint8_t sipi_vector;
 
 	/* host side of the switch into translated code */
